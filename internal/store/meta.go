@@ -1,0 +1,21 @@
+package store
+
+import "context"
+
+// Meta returns a value that the installation keeps about itself, with its
+// revision, or ErrNotFound.
+func (s *Store) Meta(ctx context.Context, key string) (value []byte, revision int64, err error) {
+	err = s.db.Read().QueryRow(ctx, `SELECT value, revision FROM meta WHERE key = $1`, key).Scan(&value, &revision)
+	return value, revision, err
+}
+
+// PutMeta writes a value if its revision is the one given, 0 for none yet; the
+// new revision is one more. ErrStale: it is another.
+func (s *Store) PutMeta(ctx context.Context, key string, value []byte, revision int64) error {
+	return s.db.Tx(ctx, func(tx Querier) error {
+		if revision == 0 {
+			return one(tx.Exec(ctx, `INSERT INTO meta (key, value, revision) VALUES ($1, $2, 1) ON CONFLICT (key) DO NOTHING`, key, value))
+		}
+		return one(tx.Exec(ctx, `UPDATE meta SET value = $1, revision = revision + 1 WHERE key = $2 AND revision = $3`, value, key, revision))
+	})
+}
