@@ -31,7 +31,7 @@ type Provider struct {
 	RefreshClientAuth ClientAuth  `json:"refresh_client_auth,omitempty"` // when a refresh authenticates differently
 	PKCE              string      `json:"pkce,omitempty"`                // "S256" (default) or "off" for providers that refuse the parameter
 	ScopeSeparator    *string     `json:"scope_separator,omitempty"`     // nil: one space
-	AuthorizeParams   Values      `json:"authorize_params,omitempty"`    // replace standard ones of the same name; templates
+	AuthorizeParams   Values      `json:"authorize_params,omitempty"`    // replace standard ones of the same name; templates, which also see state and nonce
 	RefreshParams     Values      `json:"refresh_params,omitempty"`      // added to a refresh only, over Request.Params
 	SendScope         bool        `json:"send_scope_on_refresh,omitempty"`
 	// ParameterNames maps a standard parameter's name to the provider's own, in
@@ -75,9 +75,10 @@ type Provider struct {
 //     of a later instant: in.5d.date is the date in five days, UTC.
 //
 // Paths and quoted text beside each other are joined before the filters:
-// {{username ":" password | base64}}.
+// {{username ":" password | base64}}. A parameter or header that renders to
+// nothing is not sent.
 type TokenRequest struct {
-	URL     string `json:"url,omitempty"`    // empty: token_url
+	URL     string `json:"url,omitempty"`    // empty: token_url, refresh_url or revocation_url, as the request is for
 	Method  string `json:"method,omitempty"` // empty: POST
 	Body    string `json:"body,omitempty"`   // form (default) | json | query | a template
 	Params  Values `json:"params,omitempty"` // beside the grant's; one of the same name replaces a standard parameter
@@ -200,10 +201,12 @@ type Rotation struct {
 	Reuse string   `json:"reuse,omitempty"` // accepted | replayed | refused | revokes
 }
 
-// A Variable is a blank in a provider's URLs, such as a tenant.
+// A Variable is a blank in a provider's URLs and templates, such as a tenant.
+// One without a default must be given by the client or the connection.
 type Variable struct {
-	Doc     string `json:"doc,omitempty"`
-	Default string `json:"default,omitempty"`
+	Doc      string `json:"doc,omitempty"`
+	Default  string `json:"default,omitempty"`
+	Optional bool   `json:"optional,omitempty"` // may stay empty
 }
 
 // A Quota bounds what we ask of a provider's token endpoint.
