@@ -42,14 +42,14 @@ func (s *Store) PostTx(ctx context.Context, tx Querier, letters ...Letter) error
 	return nil
 }
 
-// DueLetters lists letters to send now, oldest first.
-func (s *Store) DueLetters(ctx context.Context, limit int) ([]Letter, error) {
+// DueLetters lists letters of a kind to send now, oldest first.
+func (s *Store) DueLetters(ctx context.Context, kind string, limit int) ([]Letter, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return s.letters(ctx, `SELECT id, kind, target, payload, sealed, attempts, next_at, error, created_at FROM outbox
-		WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2`, now.UnixMilli(), limit)
+		WHERE kind = $1 AND next_at <= $2 ORDER BY next_at, id LIMIT $3`, kind, now.UnixMilli(), limit)
 }
 
 // Letters lists what is queued, oldest first.

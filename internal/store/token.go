@@ -104,13 +104,13 @@ func (s *Store) CountProvider(ctx context.Context, provider string) (n int64, er
 }
 
 // EnsureToken makes the row of a new connection, or brings name, client and
-// provider of an existing one up to date. It belongs in the transaction that
-// writes the connection itself.
+// provider of an existing one up to date; one that was misconfigured is looked
+// at again at once. It belongs in the transaction that writes the connection.
 func EnsureToken(ctx context.Context, tx Querier, t Token, now time.Time) error {
 	_, err := tx.Exec(ctx, `INSERT INTO tokens (id, name, client, provider, state, reason, next_at, protocol, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, client = excluded.client, provider = excluded.provider,
-			next_at = CASE WHEN tokens.state = 'misconfigured' OR tokens.reason = 'never_authorized' THEN excluded.next_at ELSE tokens.next_at END,
+			next_at = CASE WHEN tokens.state = 'misconfigured' THEN excluded.updated_at ELSE tokens.next_at END,
 			updated_at = excluded.updated_at`,
 		string(t.ID), t.Name, t.Client, t.Provider, string(t.State), string(t.Reason), ms(t.NextAt), Protocol, now.UnixMilli())
 	return err
@@ -268,8 +268,9 @@ func (s *Store) Reschedule(ctx context.Context, id freshet.ConnectionID, gen int
 }
 
 // Forget removes the token of a connection and latches it: only a person can
-// bring the next one. It wins over an open attempt.
-func (s *Store) Forget(ctx context.Context, id freshet.ConnectionID, reason freshet.Reason, events ...Event) error {
+// bring the next one. It wins over an open attempt. The letters, such as a
+// revocation, are queued with it.
+func (s *Store) Forget(ctx context.Context, id freshet.ConnectionID, reason freshet.Reason, letters []Letter, events ...Event) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
 		now, err := s.db.Now(ctx, tx)
 		if err != nil {
@@ -279,6 +280,9 @@ func (s *Store) Forget(ctx context.Context, id freshet.ConnectionID, reason fres
 			attempt = '', attempt_at = NULL, lost_at = NULL, lease_owner = '', lease_until = NULL, not_before = NULL, next_at = NULL,
 			issued_at = NULL, expires_at = NULL, refresh_expires = NULL, updated_at = $2 WHERE id = $3`,
 			string(reason), now.UnixMilli(), string(id))); err != nil {
+			return err
+		}
+		if err := s.PostTx(ctx, tx, letters...); err != nil {
 			return err
 		}
 		return appendEvents(ctx, tx, now, events)

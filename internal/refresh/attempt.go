@@ -1,0 +1,221 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/failpoint"
+	"github.com/freshet-dev/freshet/internal/grant"
+	"github.com/freshet-dev/freshet/internal/store"
+)
+
+// dbWait bounds each step that only talks to the database.
+const dbWait = 10 * time.Second
+
+// errMoved says that the row is no longer what the attempt began with.
+var errMoved = errors.New("the row moved on")
+
+// refresh brings the connection a newer token, or says why there is none. It
+// runs detached from every caller.
+func (c *Conn) refresh(cause Cause) (*view, error) {
+	began := c.s.o.Now()
+	before := int64(0)
+	if v := c.view.Load(); v != nil {
+		before = v.row.Gen
+	}
+	for range 20 {
+		v, err := c.reread()
+		if err != nil {
+			return nil, err
+		}
+		now := c.s.o.Now()
+		// Somebody else, a sibling replica or a person, was faster.
+		if v.row.Gen > before && cause != CauseUse && cause != CausePerson && v.tok.AliveAt(now) &&
+			!v.def.Connection.Refresh.NeedsRefresh(v.tok, now, 0, 0) {
+			return v, nil
+		}
+		c.mu.Lock()
+		err = c.gate(v, now, cause)
+		c.mu.Unlock()
+		if err != nil {
+			return nil, c.latch(v, err)
+		}
+		fresh, err := c.attempt(v, cause, began)
+		if !errors.Is(err, errMoved) {
+			return fresh, err
+		}
+		if wait := c.leased(v); wait > 0 {
+			// Another process holds the lease and will publish soon.
+			t := time.NewTimer(min(wait, 250*time.Millisecond))
+			select {
+			case <-t.C:
+			case <-c.s.life.Done():
+				t.Stop()
+				return nil, c.s.life.Err()
+			}
+		}
+	}
+	return nil, fmt.Errorf("refresh %s: the row keeps moving: %w", c.name, store.ErrStale)
+}
+
+// reread loads definition and row from the store, whatever is cached.
+func (c *Conn) reread() (*view, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
+	defer cancel()
+	def, err := c.s.o.Definitions.Definition(ctx, c.name)
+	if err != nil {
+		return nil, fmt.Errorf("connection %s: %w", c.name, err)
+	}
+	row, err := c.s.o.Store.Token(ctx, def.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("connection %s: %w", c.name, freshet.ErrNotFound)
+	} else if err != nil {
+		return nil, fmt.Errorf("refresh %s: read: %w", c.name, err)
+	}
+	return c.show(def, row)
+}
+
+// leased returns how long another process's lease still holds.
+func (c *Conn) leased(v *view) time.Duration {
+	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
+	defer cancel()
+	row, err := c.s.o.Store.Token(ctx, v.def.ID)
+	if err != nil || row.Attempt == "" || row.Gen != v.row.Gen {
+		return 0
+	}
+	now, err := c.s.o.Store.Now(ctx)
+	if err != nil {
+		return 0
+	}
+	return row.LeaseUntil.Sub(now)
+}
+
+// latch stores that only a person can help, when a look at the token says so
+// and the row does not yet.
+func (c *Conn) latch(v *view, err error) error {
+	var se *freshet.StateError
+	if !errors.As(err, &se) || se.State != freshet.StateReauth || v.row.State == freshet.StateReauth || v.broken != nil {
+		return err
+	}
+	now := c.s.o.Now()
+	e := v.event(EventReauth, now)
+	e.State, e.Reason, e.Detail = se.State, se.Reason, se.Detail
+	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
+	defer cancel()
+	if err := c.s.o.Store.Fail(ctx, store.Failure{ID: v.row.ID, Gen: v.row.Gen, State: se.State, Reason: se.Reason, Definition: v.def.Revision, Events: rows([]Event{e})}); err == nil {
+		c.s.tell(e)
+		c.invalidate()
+	}
+	return err
+}
+
+// times returns the deadline of the exchange and the lease of the claim. The
+// lease is longer than the call; both shrink where the provider's grace for
+// the previous refresh token is short, so that a recovery still falls into it.
+func (s *Source) times(p *freshet.Provider) (deadline, lease time.Duration) {
+	if g := p.Rotation.Grace.D(); g > 0 && g < time.Minute {
+		return g / 3, g / 2
+	}
+	return s.o.Deadline, s.o.Lease
+}
+
+// attempt claims, sends once and settles what came back. errMoved: the row is
+// not what v shows, and nothing was sent.
+func (c *Conn) attempt(v *view, cause Cause, began time.Time) (*view, error) {
+	s := c.s
+	deadline, lease := s.times(&v.def.Provider)
+	id := newID()
+	claimed := s.o.Now()
+	err := s.claim(v, id, lease)
+	if errors.Is(err, store.ErrStale) {
+		e := v.event(EventClaimLost, claimed)
+		e.Cause = cause
+		s.tell(e)
+		return nil, errMoved
+	} else if err != nil {
+		// The write gate: what the database would not take now it could not
+		// take after the provider has rotated either. Nothing is sent.
+		return nil, fmt.Errorf("refresh %s: %w", c.name, errors.Join(&freshet.StateError{Name: c.name, State: freshet.StateAttention, Reason: "store_unavailable",
+			Detail: "the store takes no writes, so no token is asked for", RetryAfter: 5 * time.Second}, err))
+	}
+	if err := failpoint.Hit(failpoint.ClaimAfter); err != nil {
+		return nil, c.giveBack(v, id, err)
+	}
+	c.mu.Lock()
+	if v.def.Provider.Quota.Requests > 0 {
+		c.sent = append(c.sent, claimed)
+	}
+	c.mu.Unlock()
+	// This process may have been stopped between the claim and now; a lease
+	// that is nearly over is no longer ours to send under.
+	if s.o.Now().Sub(claimed) > lease-deadline-time.Second {
+		return nil, c.giveBack(v, id, fmt.Errorf("refresh %s: the claim grew too old before it could be used", c.name))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	sent := s.o.Now()
+	out := s.ask(ctx, v, c.request(v))
+	took := s.o.Now().Sub(sent)
+	s.waves.heard(v.def.Provider.Name, out.Err, s.o.Now())
+	a := &answer{conn: c, v: v, attempt: id, cause: cause, claimed: claimed, took: took, flags: out.Flags}
+	if out.Token != nil {
+		return a.keep(out.Token)
+	}
+	if again := c.withoutRefreshToken(v, out.Err); again {
+		// The refresh token is dead, but the credentials at hand bring another
+		// token; the claim still covers this one more, different request.
+		if out = s.ask(ctx, v, grant.Ask{Previous: v.tok}); out.Token != nil {
+			return a.keep(out.Token)
+		}
+	}
+	return a.fail(out.Err, out.Salvaged)
+}
+
+func (s *Source) claim(v *view, id string, lease time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
+	defer cancel()
+	return s.o.Store.Claim(ctx, store.Claim{ID: v.row.ID, Gen: v.row.Gen, Attempt: id, Owner: s.o.Owner, Lease: lease})
+}
+
+// giveBack undoes a claim under which nothing was sent.
+func (c *Conn) giveBack(v *view, id string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
+	defer cancel()
+	if err := c.s.o.Store.Unclaim(ctx, v.row.ID, id); err != nil {
+		c.s.log.Warn("claim not given back; it lapses with its lease", "connection", c.name, "error", err)
+	}
+	return cause
+}
+
+// request says what to ask for: the refresh of what is stored, or a token anew.
+func (c *Conn) request(v *view) grant.Ask {
+	if v.tok == nil {
+		return grant.Ask{RefreshToken: v.seed()}
+	}
+	return grant.Ask{RefreshToken: v.tok.Refresh, Scope: v.tok.Scope, Previous: v.tok}
+}
+
+// seed is the refresh token that a connection's own definition brings.
+func (v *view) seed() freshet.Secret {
+	if v.def.Connection.Grant != freshet.GrantRefreshToken {
+		return freshet.Secret{}
+	}
+	return v.def.Connection.Credentials["refresh_token"]
+}
+
+// ask sends, through the connection's own routine if it has one.
+func (s *Source) ask(ctx context.Context, v *view, a grant.Ask) grant.Outcome {
+	if by := v.def.Connection.Refresh.By; by != "" && s.o.Routine != nil {
+		return s.o.Routine(ctx, v.def, by, v.tok)
+	}
+	return s.o.Asker.Ask(ctx, v.def, a)
+}
+
+// withoutRefreshToken reports whether a permanent refusal was only the refresh
+// token's, of a grant that can log in again by itself.
+func (c *Conn) withoutRefreshToken(v *view, err *grant.Error) bool {
+	return err.Class == grant.Permanent && v.tok != nil && !v.tok.Refresh.IsZero() && !v.def.Connection.Grant.Interactive() && v.def.Connection.Refresh.By == ""
+}

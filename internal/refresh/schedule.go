@@ -1,0 +1,169 @@
+package refresh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/store"
+)
+
+const (
+	lookEvery = time.Second
+	// perProvider bounds the background where a provider states no quota.
+	perProvider = 4
+)
+
+// scheduleLoop looks for rows that are due and refreshes them, a few at once
+// per provider. Readers never wait for it: they start their own attempts.
+func (s *Source) scheduleLoop() {
+	defer s.loops.Done()
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	b := &background{s: s, busy: map[freshet.ConnectionID]bool{}, provider: map[string]int{}}
+	defer b.wg.Wait()
+	for {
+		select {
+		case <-t.C:
+		case <-s.wake:
+		case <-s.life.Done():
+			return
+		}
+		if s.closing.Load() || s.paused.Load() != nil {
+			continue
+		}
+		if err := b.look(s.life); err != nil && s.life.Err() == nil {
+			s.log.Warn("look for due refreshes", "error", err)
+		}
+	}
+}
+
+// background is the work that nobody waits for.
+type background struct {
+	s        *Source
+	wg       sync.WaitGroup
+	mu       sync.Mutex
+	busy     map[freshet.ConnectionID]bool
+	provider map[string]int
+}
+
+// look starts what is due as far as the caps allow.
+func (b *background) look(ctx context.Context) error {
+	s := b.s
+	// Rows that wait for their provider's cap stay at the head of the list;
+	// reading past them keeps one slow provider from hiding the others.
+	due, err := s.o.Store.Due(ctx, batch+s.o.Background*4)
+	if err != nil {
+		return err
+	}
+	now := s.o.Now()
+	for _, d := range due {
+		if !b.admit(d, now) {
+			continue
+		}
+		b.wg.Add(1)
+		go func() {
+			defer b.wg.Done()
+			defer b.leave(d)
+			if err := s.due(ctx, d); err != nil {
+				s.log.Debug("background refresh", "connection", d.Name, "error", err)
+			}
+		}()
+	}
+	return nil
+}
+
+func (b *background) admit(d store.Due, now time.Time) bool {
+	s := b.s
+	until, probing := s.waves.resting(d.Provider, now)
+	if !until.IsZero() {
+		return false
+	}
+	if c, ok := s.clients.get(d.Client); ok && now.Before(c.NotBefore) {
+		return false
+	}
+	most := perProvider
+	if c, ok := s.conns.Load(d.Name); ok {
+		if v := c.(*Conn).view.Load(); v != nil && v.def.Provider.Quota.Concurrency > 0 {
+			most = v.def.Provider.Quota.Concurrency
+		}
+	}
+	if probing {
+		most = 1
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy[d.ID] || len(b.busy) >= s.o.Background || b.provider[d.Provider] >= most {
+		return false
+	}
+	b.busy[d.ID] = true
+	b.provider[d.Provider]++
+	return true
+}
+
+func (b *background) leave(d store.Due) {
+	b.mu.Lock()
+	delete(b.busy, d.ID)
+	if b.provider[d.Provider]--; b.provider[d.Provider] == 0 {
+		delete(b.provider, d.Provider)
+	}
+	more := len(b.busy) == 0
+	b.mu.Unlock()
+	if more || b.s.o.Background > 0 {
+		b.s.nudge()
+	}
+}
+
+// due refreshes one connection whose row says that it is time.
+func (s *Source) due(ctx context.Context, d store.Due) error {
+	c := s.conn(d.Name)
+	v, err := c.load(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.o.Now()
+	if next, ok := s.early(v, now); ok {
+		// The wall clock says due, the token's own clock says not yet: the
+		// machine's time was changed. Believe the token.
+		return s.o.Store.Reschedule(ctx, d.ID, v.row.Gen, now.Round(0).Add(next))
+	}
+	_, err = c.join(ctx, v, CauseSchedule)
+	if err == nil {
+		return nil
+	}
+	if fresh := c.view.Load(); fresh != nil && !fresh.row.NextAt.After(now) && fresh.row.Gen == v.row.Gen {
+		// Nothing was sent: a gate is closed, and the row would be due for ever.
+		wait := slowRetry
+		if c.mustWait(fresh, now) > 0 {
+			wait = c.mustWait(fresh, now)
+		}
+		next := now.Add(spread(wait, s.o.Jitter()))
+		if reason, _ := cannot(fresh); reason != "" || fresh.row.State == freshet.StateReauth {
+			next = time.Time{}
+		}
+		if rerr := s.o.Store.Reschedule(ctx, d.ID, fresh.row.Gen, next); rerr != nil {
+			return rerr
+		}
+		c.invalidate()
+	}
+	return err
+}
+
+func (c *Conn) mustWait(v *view, now time.Time) time.Duration {
+	return max(v.row.NotBefore.Sub(now), c.s.clients.wait(v, now))
+}
+
+// early reports whether a token that this process obtained itself is too young
+// for a background refresh, by the monotonic clock, and how long to wait.
+func (s *Source) early(v *view, now time.Time) (time.Duration, bool) {
+	if v.tok == nil || v.row.State != freshet.StateOK || v.row.NextAt.IsZero() || v.tok.IssuedAt.Round(0) == v.tok.IssuedAt {
+		return 0, false
+	}
+	planned := v.row.NextAt.Sub(v.tok.IssuedAt.Round(0)) // by the wall, as it was then
+	age := now.Sub(v.tok.IssuedAt)                       // by the monotonic clock
+	if wait := planned - age; wait > 5*time.Second && planned > 0 {
+		return wait, true
+	}
+	return 0, false
+}
