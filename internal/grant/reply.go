@@ -17,6 +17,7 @@ type Reply struct {
 	Grant   freshet.GrantType // what was asked with; GrantRefreshToken for a refresh
 	Refresh bool              // a refresh token was presented
 	Prior   *freshet.Token    // what is stored, nil if nothing
+	Scope   string            // what was asked for, empty if nothing was; a narrower answer is flagged
 	Sent    []freshet.Secret  // secrets of the request, to keep out of what the provider says back
 
 	Status    int // 0: no answer came
@@ -26,6 +27,7 @@ type Reply struct {
 	SentAt    time.Time // lifetimes count from here
 	Now       time.Time
 
-	Err     error // the transport's error; also set when a body broke off
-	Written bool  // the request may have reached the provider
+	Err       error // the transport's error; also set when a body broke off
+	Written   bool  // the request may have reached the provider
+	Handshake bool  // the TLS handshake began and did not end well
 }
