@@ -140,7 +140,7 @@ func (s *Source) Revoke(ctx context.Context, name string) (remote bool, err erro
 	if err != nil {
 		return false, err
 	}
-	letter, err := s.Revocation(v.def, v.row.Gen, v.tok)
+	letter, err := s.Revocation(v.def, v.tok)
 	if err != nil {
 		return false, err
 	}

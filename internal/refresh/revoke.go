@@ -15,49 +15,39 @@ import (
 // that: three days with the back-off used here.
 const revokeTries = 300
 
-// A revocation is a letter's content: what to revoke, and where.
-type revocation struct {
-	Connection freshet.ConnectionID
-	Name       string
-	Generation int64
-	Token      []byte // sealed as the row was
-}
-
 // Revocation makes the letter that asks a provider to revoke a token, nil if
 // there is nothing to revoke or no way to.
-func (s *Source) Revocation(def *freshet.Definition, gen int64, t *freshet.Token) (*store.Letter, error) {
+func (s *Source) Revocation(def *freshet.Definition, t *freshet.Token) (*store.Letter, error) {
 	if t == nil || def.Provider.RevocationURL == "" && def.Provider.Issuer == "" {
 		return nil, nil
 	}
 	id := newID()
-	sealed, err := s.o.Sealer.SealToken(def.ID, gen, t)
+	sealed, err := s.o.Sealer.SealRevocation(id, def, t)
 	if err != nil {
 		return nil, err
 	}
-	who, err := s.o.Sealer.SealDefinition(def)
+	b, err := json.Marshal(map[string]string{"connection": def.Connection.Name})
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(revocation{Connection: def.ID, Name: def.Connection.Name, Generation: gen, Token: sealed})
+	return &store.Letter{ID: id, Kind: "revoke", Target: def.Provider.Name, Payload: string(b), Sealed: sealed, NextAt: s.o.Now().Add(time.Minute)}, nil
+}
+
+// RevocationOf is Revocation for a connection's stored token, nil if it has
+// none or if it does not open.
+func (s *Source) RevocationOf(def *freshet.Definition, row store.Token) (*store.Letter, error) {
+	t, err := s.open(row)
 	if err != nil {
-		return nil, err
+		return nil, nil
 	}
-	return &store.Letter{ID: id, Kind: "revoke", Target: def.Provider.Name, Payload: string(b), Sealed: who, NextAt: s.o.Now().Add(time.Minute)}, nil
+	return s.Revocation(def, t)
 }
 
 // sendRevocation delivers one letter, or returns it for later.
 func (s *Source) sendRevocation(ctx context.Context, l store.Letter) error {
-	var r revocation
-	if err := json.Unmarshal([]byte(l.Payload), &r); err != nil {
-		return fmt.Errorf("revocation %s: %w", l.ID, err)
-	}
-	t, err := s.o.Sealer.OpenToken(r.Connection, r.Generation, r.Token)
+	def, t, err := s.o.Sealer.OpenRevocation(l.ID, l.Sealed)
 	if err != nil {
-		return fmt.Errorf("revocation of %s: %w", r.Name, err)
-	}
-	def, err := s.o.Sealer.OpenDefinition(r.Connection, l.Sealed)
-	if err != nil {
-		return fmt.Errorf("revocation of %s: %w", r.Name, err)
+		return fmt.Errorf("revocation at %s: %w", l.Target, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.o.Deadline)
 	defer cancel()

@@ -23,8 +23,8 @@ type Sealer interface {
 	OpenToken(id freshet.ConnectionID, gen int64, sealed []byte) (*freshet.Token, error)
 	SealRecord(kind, id string, plain []byte) ([]byte, error)
 	OpenRecord(kind, id string, sealed []byte) ([]byte, error)
-	SealDefinition(def *freshet.Definition) ([]byte, error)
-	OpenDefinition(id freshet.ConnectionID, sealed []byte) (*freshet.Definition, error)
+	SealRevocation(letter string, def *freshet.Definition, t *freshet.Token) ([]byte, error)
+	OpenRevocation(letter string, sealed []byte) (*freshet.Definition, *freshet.Token, error)
 	Digest(purpose string, s freshet.Secret) []byte
 }
 

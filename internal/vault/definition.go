@@ -7,9 +7,10 @@ import (
 	"github.com/freshet-dev/freshet"
 )
 
-// plainDefinition is as much of a definition as a request to its provider
-// needs after the definition itself is gone.
-type plainDefinition struct {
+// plainRevocation is what revoking a token needs after the connection, and
+// perhaps its client, are gone.
+type plainRevocation struct {
+	Connection  string           `json:"connection"`
 	Name        string           `json:"name"`
 	ClientName  string           `json:"client_name,omitempty"`
 	Provider    string           `json:"provider_name"`
@@ -18,32 +19,39 @@ type plainDefinition struct {
 	Secret      string           `json:"secret,omitempty"`
 	Key         string           `json:"key,omitempty"`
 	Certificate string           `json:"certificate,omitempty"`
+	Token       plainToken       `json:"token"`
 }
 
-// SealDefinition seals what revoking a deleted connection's token will need.
-func (v *Vault) SealDefinition(def *freshet.Definition) ([]byte, error) {
-	p := plainDefinition{Name: def.Connection.Name, ClientName: def.Connection.Client, Provider: def.Provider.Name, Spec: def.Provider, Client: def.Client,
-		Secret: def.Client.Secret.Reveal(), Key: def.Client.Key.Reveal(), Certificate: def.Client.Certificate.Reveal()}
+func letterBinding(letter string) Binding {
+	return Binding{Table: "outbox", Row: letter, Column: "letter"}
+}
+
+// SealRevocation seals what a letter to a provider needs to revoke a token.
+func (v *Vault) SealRevocation(letter string, def *freshet.Definition, t *freshet.Token) ([]byte, error) {
+	p := plainRevocation{Connection: string(def.ID), Name: def.Connection.Name, ClientName: def.Connection.Client, Provider: def.Provider.Name,
+		Spec: def.Provider, Client: def.Client, Secret: def.Client.Secret.Reveal(), Key: def.Client.Key.Reveal(),
+		Certificate: def.Client.Certificate.Reveal(), Token: plain(t)}
 	p.Client.Secret, p.Client.Key, p.Client.Certificate, p.Client.Previous = freshet.Secret{}, freshet.Secret{}, freshet.Secret{}, nil
 	b, err := json.Marshal(p)
 	if err != nil {
-		return nil, fmt.Errorf("seal definition: %w", err)
+		return nil, fmt.Errorf("seal revocation: %w", err)
 	}
-	return v.SealRecord("outbox", string(def.ID), b)
+	return v.Seal(letterBinding(letter), b)
 }
 
-// OpenDefinition opens what SealDefinition sealed for the connection.
-func (v *Vault) OpenDefinition(id freshet.ConnectionID, sealed []byte) (*freshet.Definition, error) {
-	b, err := v.OpenRecord("outbox", string(id), sealed)
+// OpenRevocation opens what SealRevocation sealed for the letter.
+func (v *Vault) OpenRevocation(letter string, sealed []byte) (*freshet.Definition, *freshet.Token, error) {
+	b, err := v.Open(letterBinding(letter), sealed)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var p plainDefinition
+	var p plainRevocation
 	if err := json.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("open definition: the record does not read: %w", ErrSealed)
+		return nil, nil, fmt.Errorf("open revocation: the record does not read: %w", ErrSealed)
 	}
-	def := &freshet.Definition{ID: id, Provider: p.Spec, Client: p.Client, Connection: freshet.Connection{Name: p.Name, Client: p.ClientName}}
+	def := &freshet.Definition{ID: freshet.ConnectionID(p.Connection), Provider: p.Spec, Client: p.Client,
+		Connection: freshet.Connection{Name: p.Name, Client: p.ClientName}}
 	def.Provider.Name = p.Provider
 	def.Client.Secret, def.Client.Key, def.Client.Certificate = freshet.NewSecret(p.Secret), freshet.NewSecret(p.Key), freshet.NewSecret(p.Certificate)
-	return def, nil
+	return def, p.Token.token(), nil
 }

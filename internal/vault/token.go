@@ -34,17 +34,7 @@ func tokenBinding(id freshet.ConnectionID, gen int64) Binding {
 
 // SealToken seals a token as generation gen of a connection.
 func (v *Vault) SealToken(id freshet.ConnectionID, gen int64, t *freshet.Token) ([]byte, error) {
-	p := plainToken{Access: t.Access.Reveal(), Refresh: t.Refresh.Reveal(), ID: t.ID.Reveal(), Answer: t.Answer.Reveal(),
-		Type: t.Type, Scheme: t.Scheme, Scope: t.Scope, Subject: t.Subject,
-		IssuedAt: milli(t.IssuedAt), Expiry: milli(t.Expiry), RefreshExpiry: milli(t.RefreshExpiry),
-		RefreshHint: t.RefreshHint.Milliseconds(), RefreshIssued: milli(t.RefreshIssued), ProofKey: t.ProofKey.Reveal()}
-	if len(t.Session) > 0 {
-		p.Session = map[string]string{}
-		for k, s := range t.Session {
-			p.Session[k] = s.Reveal()
-		}
-	}
-	b, err := json.Marshal(p)
+	b, err := json.Marshal(plain(t))
 	if err != nil {
 		return nil, fmt.Errorf("seal token: %w", err)
 	}
@@ -62,18 +52,37 @@ func (v *Vault) OpenToken(id freshet.ConnectionID, gen int64, sealed []byte) (*f
 	if err := json.Unmarshal(b, &p); err != nil {
 		return nil, fmt.Errorf("open token: the record does not read: %w", ErrSealed)
 	}
+	t := p.token()
+	t.Generation = gen
+	return t, nil
+}
+
+func plain(t *freshet.Token) plainToken {
+	p := plainToken{Access: t.Access.Reveal(), Refresh: t.Refresh.Reveal(), ID: t.ID.Reveal(), Answer: t.Answer.Reveal(),
+		Type: t.Type, Scheme: t.Scheme, Scope: t.Scope, Subject: t.Subject,
+		IssuedAt: milli(t.IssuedAt), Expiry: milli(t.Expiry), RefreshExpiry: milli(t.RefreshExpiry),
+		RefreshHint: t.RefreshHint.Milliseconds(), RefreshIssued: milli(t.RefreshIssued), ProofKey: t.ProofKey.Reveal()}
+	if len(t.Session) > 0 {
+		p.Session = map[string]string{}
+		for k, s := range t.Session {
+			p.Session[k] = s.Reveal()
+		}
+	}
+	return p
+}
+
+func (p plainToken) token() *freshet.Token {
 	t := &freshet.Token{Access: freshet.NewSecret(p.Access), Refresh: freshet.NewSecret(p.Refresh), ID: freshet.NewSecret(p.ID), Answer: freshet.NewSecret(p.Answer),
 		Type: p.Type, Scheme: p.Scheme, Scope: p.Scope, Subject: p.Subject,
 		IssuedAt: instant(p.IssuedAt), Expiry: instant(p.Expiry), RefreshExpiry: instant(p.RefreshExpiry),
-		RefreshHint: time.Duration(p.RefreshHint) * time.Millisecond, RefreshIssued: instant(p.RefreshIssued),
-		ProofKey: freshet.NewSecret(p.ProofKey), Generation: gen}
+		RefreshHint: time.Duration(p.RefreshHint) * time.Millisecond, RefreshIssued: instant(p.RefreshIssued), ProofKey: freshet.NewSecret(p.ProofKey)}
 	if len(p.Session) > 0 {
 		t.Session = map[string]freshet.Secret{}
 		for k, s := range p.Session {
 			t.Session[k] = freshet.NewSecret(s)
 		}
 	}
-	return t, nil
+	return t
 }
 
 // SealRecord seals a record that lives outside the tables, such as one of the
