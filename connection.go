@@ -18,8 +18,9 @@ type Client struct {
 	Key      Secret   `json:"key,omitzero"`               // PEM or JWK private key: private_key_jwt, jwt_bearer
 	KeyID    string   `json:"key_id,omitempty"`
 
-	Certificate    Secret            `json:"certificate,omitzero"` // PEM certificate chain and key: mTLS, RFC 8705
-	DPoP           bool              `json:"dpop,omitempty"`       // bind tokens to a key of ours, RFC 9449
+	Certificate    Secret            `json:"certificate,omitzero"`  // PEM certificate chain and key: mTLS, RFC 8705
+	DPoP           bool              `json:"dpop,omitempty"`        // bind tokens to a key of ours, RFC 9449
+	Auth           ClientAuth        `json:"client_auth,omitempty"` // instead of the provider's: none for a public client
 	RedirectURL    string            `json:"redirect_url,omitempty"`
 	Variables      map[string]string `json:"variables,omitempty"`
 	RequestHeaders map[string]string `json:"headers,omitempty"` // more headers on its token requests
@@ -33,7 +34,8 @@ type Connection struct {
 	Provider    string            `json:"provider,omitempty"` // a provider's name with ID and Secret in place
 	ID          string            `json:"id,omitempty"`
 	Secret      Secret            `json:"secret,omitzero"`
-	Grant       GrantType         `json:"grant,omitempty"` // empty: the provider's first
+	Auth        ClientAuth        `json:"client_auth,omitempty"` // with ID and Secret in place, as Client.Auth
+	Grant       GrantType         `json:"grant,omitempty"`       // empty: the provider's first
 	Scopes      []string          `json:"scopes,omitempty"`
 	Credentials map[string]Secret `json:"credentials,omitempty"` // what the grant needs: username, password, subject_token, …
 	Variables   map[string]string `json:"variables,omitempty"`
@@ -62,6 +64,22 @@ func (d *Definition) ClientKey() string {
 		return "client/" + d.Connection.Client
 	}
 	return "connection/" + d.Connection.Name
+}
+
+// Auth returns how the client proves itself at the token endpoint: what the
+// connection says, else the client, else the provider, which may differ for a
+// refresh.
+func (d *Definition) Auth(refresh bool) ClientAuth {
+	auth := []ClientAuth{d.Connection.Auth, d.Client.Auth, d.Provider.RefreshClientAuth, d.Provider.ClientAuth, AuthBasic}
+	if !refresh {
+		auth[2] = ""
+	}
+	for _, a := range auth {
+		if a != "" {
+			return a
+		}
+	}
+	return AuthBasic
 }
 
 // A State is where a connection stands; the package comment draws them.
