@@ -55,6 +55,7 @@ type Definition struct {
 	Connection Connection
 	Client     Client
 	Provider   Provider
+	DPoPKey    Secret // the connection's own key, for a client that says dpop
 }
 
 // ClientKey names the registration whose trouble is shared: the client, or the
