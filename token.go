@@ -20,7 +20,6 @@ type Token struct {
 	RefreshHint   time.Duration     // when the provider asks for the next refresh, counted from IssuedAt
 	RefreshIssued time.Time         // when the refresh token was first received
 	Generation    int64             // 1 for the first stored answer
-	ProofKey      Secret            // the private key that a DPoP-bound token is bound to, PEM; RFC 9449
 	Session       map[string]Secret // members of a second step's answer that injection may name
 }
 

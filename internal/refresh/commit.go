@@ -92,9 +92,6 @@ func inherit(t *freshet.Token, v *view) {
 	if t.ID.IsZero() {
 		t.ID = old.ID
 	}
-	if t.ProofKey.IsZero() {
-		t.ProofKey = old.ProofKey
-	}
 }
 
 // prepare seals a token as the next generation and says when it is due.

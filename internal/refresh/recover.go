@@ -156,5 +156,8 @@ func (s *Source) sweepLoop() {
 		if err := errors.Join(s.o.Store.TrimOrphans(s.life, now.Add(-keepOrphan)), s.o.Store.TrimEvents(s.life, now.Add(-keepEvent))); err != nil && s.life.Err() == nil {
 			s.log.Warn("trim", "error", err)
 		}
+		if err := s.warnLapsing(s.life, now); err != nil && s.life.Err() == nil {
+			s.log.Warn("look for refresh tokens that end soon", "error", err)
+		}
 	}
 }

@@ -350,3 +350,18 @@ func (s *Store) SameRefreshToken(ctx context.Context, provider string, digest []
 	}
 	return name, err
 }
+
+// Lapsing lists connections whose refresh token ends after from and not after
+// to, the first to end first.
+func (s *Store) Lapsing(ctx context.Context, from, to time.Time, limit int) ([]Token, error) {
+	var out []Token
+	rows, err := s.db.Read().Query(ctx, `SELECT `+tokenColumns+` FROM tokens
+		WHERE refresh_expires > $1 AND refresh_expires <= $2 ORDER BY refresh_expires, id LIMIT $3`, from.UnixMilli(), to.UnixMilli(), limit)
+	err = each(rows, err, func(r Scanner) error {
+		t, err := scanToken(r)
+		t.Sealed = nil
+		out = append(out, t)
+		return err
+	})
+	return out, err
+}

@@ -257,10 +257,8 @@ func weakness(key []byte) string {
 	}
 	half := len(key) / 2
 	switch {
-	case distinct == 1:
-		return "all its bytes are equal"
 	case step:
-		return "it counts"
+		return "it counts, or is one byte repeated"
 	case text:
 		return "it is text; a passphrase is too easy to guess"
 	case distinct < 16, bytes.Equal(key[:half], key[half:]):

@@ -205,6 +205,7 @@ func TestS43_weak_master_keys(t *testing.T) {
 		"counting up":               {b64(raw(func(i int) byte { return byte(i) })), vault.KeyWeak},
 		"counting down by three":    {b64(raw(func(i int) byte { return byte(200 - 3*i) })), vault.KeyWeak},
 		"a pattern":                 {b64(raw(func(i int) byte { return "\xde\xad\xbe\xef"[i%4] })), vault.KeyWeak},
+		"three bytes in turn":       {b64(raw(func(i int) byte { return "\x03\xf1\x99"[i%3] })), vault.KeyWeak},
 		"sixteen bytes twice":       {b64(append(random[:16:16], random[:16]...)), vault.KeyWeak},
 		"a passphrase":              {b64([]byte("correct horse battery staple, 32")), vault.KeyWeak},
 		"sixteen bytes in hex":      {b64([]byte(hex.EncodeToString(random[:16]))), vault.KeyWeak},
@@ -285,6 +286,14 @@ func TestPlaces(t *testing.T) {
 		d := newDisk()
 		d.fill(t, open(t, d, m), 2)
 		d.check(t, open(t, d, m), 2)
+	}
+}
+
+func TestACredentialIsNotOursToMake(t *testing.T) {
+	d, dir := newDisk(), t.TempDir()
+	_, err := vault.Open(t.Context(), d, vault.MasterKeyCredential(dir))
+	if p := problem(t, err); p != vault.KeyMissing || d.saves != 0 || listing(t, dir) != "" {
+		t.Errorf("Problem = %q, %d saves, files %q", p, d.saves, listing(t, dir))
 	}
 }
 

@@ -60,11 +60,9 @@ func (v *Vault) rotateLocked(ctx context.Context) error {
 	if err := v.reloadLocked(ctx); err != nil {
 		return err
 	}
-	if v.openedByNextLocked() {
-		return v.finishLocked(ctx, v.master)
-	}
 	if next := v.ring.Load().stored.Next; next != nil {
-		// Somebody may have put the new key in its place while we ran.
+		// The key is asked for again, since it may have been put in its place
+		// while we ran, and must be there before the old one stops to count.
 		m, err := v.place.load()
 		if err == nil && m.id == next.Master {
 			return v.finishLocked(ctx, m)

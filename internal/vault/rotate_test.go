@@ -139,6 +139,50 @@ func TestF76_a_value_that_does_not_open_is_never_rewritten(t *testing.T) {
 	}
 }
 
+func TestResealMeetsAReplicaThatStillUsesTheOldKey(t *testing.T) {
+	d := newDisk()
+	key, _ := fileKey(t)
+	v := open(t, d, key)
+	d.fill(t, v, 5)
+	late := &lateWriter{disk: d, t: t, replica: open(t, d, key)}
+	if err := v.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := v.Reseal(t.Context(), late)
+	if err != nil || p != (vault.Progress{Moved: 5, Changed: 1}) {
+		t.Errorf("Reseal = %+v, %v; want 5 moved, 1 changed", p, err)
+	}
+	if c, err := v.Count(t.Context(), d); err != nil || c.Left() != 0 {
+		t.Errorf("Count = %+v, %v", c, err)
+	}
+	if got := d.get(binding(1).Row); got.B.Generation != 99 {
+		t.Error("the newer value was overwritten")
+	}
+	got, err := v.Open(d.get(binding(1).Row).B, d.get(binding(1).Row).Sealed)
+	if err != nil || string(got) != "newer" {
+		t.Errorf("Open = %q, %v", got, err)
+	}
+}
+
+// A lateWriter lets a replica that has not reloaded store a newer value between
+// the reading of a batch and its writing.
+type lateWriter struct {
+	*disk
+	t       *testing.T
+	replica *vault.Vault
+	done    bool
+}
+
+func (l *lateWriter) ReplaceSealed(ctx context.Context, changes []freshet.Resealed) (int, error) {
+	if !l.done {
+		l.done = true
+		b := binding(1)
+		b.Generation = 99
+		l.put(b.Row, b, seal(l.t, l.replica, b, "newer"))
+	}
+	return l.disk.ReplaceSealed(ctx, changes)
+}
+
 // finish does what a server does after a start during which a rotation or its
 // re-sealing may have been under way.
 func finish(ctx context.Context, d *disk, v *vault.Vault) error {

@@ -24,7 +24,6 @@ type plainToken struct {
 	RefreshExpiry int64             `json:"refresh_expiry,omitempty"`
 	RefreshHint   int64             `json:"refresh_hint_ms,omitempty"`
 	RefreshIssued int64             `json:"refresh_issued_at,omitempty"`
-	ProofKey      string            `json:"proof_key,omitempty"`
 	Session       map[string]string `json:"session,omitempty"`
 }
 
@@ -61,7 +60,7 @@ func plain(t *freshet.Token) plainToken {
 	p := plainToken{Access: t.Access.Reveal(), Refresh: t.Refresh.Reveal(), ID: t.ID.Reveal(), Answer: t.Answer.Reveal(),
 		Type: t.Type, Scheme: t.Scheme, Scope: t.Scope, Subject: t.Subject,
 		IssuedAt: milli(t.IssuedAt), Expiry: milli(t.Expiry), RefreshExpiry: milli(t.RefreshExpiry),
-		RefreshHint: t.RefreshHint.Milliseconds(), RefreshIssued: milli(t.RefreshIssued), ProofKey: t.ProofKey.Reveal()}
+		RefreshHint: t.RefreshHint.Milliseconds(), RefreshIssued: milli(t.RefreshIssued)}
 	if len(t.Session) > 0 {
 		p.Session = map[string]string{}
 		for k, s := range t.Session {
@@ -75,7 +74,7 @@ func (p plainToken) token() *freshet.Token {
 	t := &freshet.Token{Access: freshet.NewSecret(p.Access), Refresh: freshet.NewSecret(p.Refresh), ID: freshet.NewSecret(p.ID), Answer: freshet.NewSecret(p.Answer),
 		Type: p.Type, Scheme: p.Scheme, Scope: p.Scope, Subject: p.Subject,
 		IssuedAt: instant(p.IssuedAt), Expiry: instant(p.Expiry), RefreshExpiry: instant(p.RefreshExpiry),
-		RefreshHint: time.Duration(p.RefreshHint) * time.Millisecond, RefreshIssued: instant(p.RefreshIssued), ProofKey: freshet.NewSecret(p.ProofKey)}
+		RefreshHint: time.Duration(p.RefreshHint) * time.Millisecond, RefreshIssued: instant(p.RefreshIssued)}
 	if len(p.Session) > 0 {
 		t.Session = map[string]freshet.Secret{}
 		for k, s := range p.Session {
