@@ -154,6 +154,7 @@ type Response struct {
 // the access token itself and needs no Path.
 type Expiry struct {
 	Path  string   `json:"path,omitempty"`
+	From  string   `json:"from,omitempty"` // path of the instant that a lifetime counts from, such as created_at; empty: when the request was sent
 	Unit  string   `json:"unit,omitempty"` // of a lifetime: s (default) | m | h | d | ms
 	Form  string   `json:"form,omitempty"`
 	Zone  string   `json:"zone,omitempty"`  // of datetime and date: an IANA name or +08:00; empty: UTC
