@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package harden
+
+var measures = []func() error{noCore, ownFilesOnly}
