@@ -1,0 +1,54 @@
+package redact
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/freshet-dev/freshet"
+)
+
+// A shape is what some kind of secret looks like. hint is a text without which
+// the expression cannot match, so that ordinary lines cost no more than a search.
+type shape struct {
+	hints []string
+	re    *regexp.Regexp
+	to    string
+}
+
+// secretNames are the members and parameters that hold secrets, RFC 6749, 7521,
+// 7636, 8628, 8693 and what providers call theirs.
+const secretNames = `(?:access|refresh|id|subject|actor|device|session|auth)_?(?:token|code)|client_secret|client_assertion|assertion|code_verifier|password|passwd|api_?key|secret|authToken|accessToken|refreshToken`
+
+var shapes = []shape{
+	{[]string{"fk_"}, regexp.MustCompile(`\bfk_([A-Za-z0-9]{1,64})_[A-Za-z0-9_-]{8,}`), "fk_${1}_" + freshet.Redacted},
+	{[]string{"eyJ"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){1,3}`), freshet.Redacted},
+	{[]string{"earer", "EARER", "asic", "ASIC", "oP", "OP"}, regexp.MustCompile(`(?i)\b(bearer|basic|dpop)[ \t]+[A-Za-z0-9._~+/=-]{8,}`), "$1 " + freshet.Redacted},
+	{[]string{"="}, regexp.MustCompile(`(?i)\b(` + secretNames + `)=[^&\s"'<>]+`), "$1=" + freshet.Redacted},
+	{[]string{"code=", "state=", "token="}, regexp.MustCompile(`([?&](?:code|state|token))=[^&\s"'<>]+`), "$1=" + freshet.Redacted},
+	{[]string{`":`, `" :`}, regexp.MustCompile(`(?i)"(` + secretNames + `)"(\s*:\s*)"(?:[^"\\]|\\.)*"?`), `"$1"$2"` + freshet.Redacted + `"`},
+	{[]string{"-----BEGIN"}, regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`), freshet.Redacted},
+}
+
+// Text returns s with everything in it that looks like a secret replaced.
+func Text(s string) string {
+	for _, sh := range shapes {
+		for _, h := range sh.hints {
+			if strings.Contains(s, h) {
+				s = sh.re.ReplaceAllString(s, sh.to)
+				break
+			}
+		}
+	}
+	return s
+}
+
+// secretKeys are attributes whose whole value is a secret whatever it looks
+// like.
+var secretKeys = map[string]bool{
+	"authorization": true, "proxy-authorization": true, "cookie": true, "set-cookie": true, "dpop": true,
+	"access_token": true, "refresh_token": true, "id_token": true, "client_secret": true, "password": true, "secret": true,
+	"code_verifier": true, "device_code": true, "assertion": true, "client_assertion": true, "api_key": true, "x-api-key": true,
+}
+
+// Name reports whether what has the name is a secret, whatever it looks like.
+func Name(name string) bool { return secretKeys[strings.ToLower(name)] }
