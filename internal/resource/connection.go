@@ -1,0 +1,236 @@
+package resource
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/freshet-dev/freshet"
+)
+
+func connections() Kind {
+	return Define(Spec[freshet.Connection]{
+		Name: kindConnection, One: "connection",
+		Doc: "One grant: one account at one provider, its policy and the places its token may go.",
+		Words: map[reflect.Type]map[string][]string{
+			reflect.TypeFor[freshet.Trigger](): {"": {string(freshet.BeforeExpiry), string(freshet.On401), string(freshet.EveryUse), string(freshet.OnSchedule)}},
+		},
+		Forms: map[reflect.Type]Form{
+			reflect.TypeFor[[]freshet.Trigger]():  {One: true},
+			reflect.TypeFor[freshet.Injections](): {One: true},
+		},
+		Refs: func(cn *freshet.Connection) []Ref {
+			if cn.Client != "" {
+				return []Ref{{Key{kindClient, cn.Client}, "client"}}
+			}
+			if cn.Provider != "" {
+				return []Ref{{Key{kindProvider, cn.Provider}, "provider"}}
+			}
+			return nil
+		},
+		Check: checkConnection,
+	})
+}
+
+func checkConnection(c *Check, name string, cn *freshet.Connection) {
+	switch {
+	case cn.Client == "" && cn.Provider == "":
+		c.Fault("", "needs client (the name of one), or provider with id and secret in place")
+		return
+	case cn.Client != "" && cn.Provider != "":
+		c.Fault("provider", "is given beside client, which has its own: leave one of them out")
+		return
+	case cn.Client != "" && cn.ID != "":
+		c.Fault("id", "is given beside client, which has its own: leave one of them out")
+	case cn.Client != "" && !cn.Secret.IsZero():
+		c.Fault("secret", "is given beside client, which has its own: leave one of them out")
+	}
+	checkPolicy(c, &cn.Refresh)
+	for i, s := range cn.Scopes {
+		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			c.Fault(index("scopes", i), "is not a scope")
+		}
+	}
+	checkAPI(c, cn.API)
+	if cn.API != nil {
+		// Only the root package's own checks of the API part apply.
+		remaining(c, &freshet.Provider{API: cn.API})
+	}
+	client := inPlace(cn)
+	if cn.Client != "" {
+		if client = c.client(cn.Client); client == nil {
+			return // said by the reference
+		}
+	}
+	p := c.provider(client.Provider)
+	if p == nil {
+		return
+	}
+	if cn.Client == "" {
+		c.variables(client.Provider, cn.Variables)
+	} else {
+		c.variables(p.Name, cn.Variables)
+	}
+	def, problems := compose(parts{name: name, conn: cn, client: client, provider: p})
+	for _, pr := range problems {
+		if !c.faulted(pr.field) {
+			c.Fault(pr.field, "%s", pr.text)
+		}
+	}
+	if len(problems) > 0 {
+		return
+	}
+	checkDefinition(c, def)
+}
+
+// checkDefinition looks at what only the three resources together show.
+func checkDefinition(c *Check, def *freshet.Definition) {
+	cn, p, g := &def.Connection, &def.Provider, GrantOf(def)
+	if p.Unsupported != "" && cn.Refresh.By == "" {
+		c.Fault("", "provider %s cannot be used by its description alone: %s", p.Name, p.Unsupported)
+		return
+	}
+	// What variables make is looked at here; what stands in the provider itself
+	// was looked at there.
+	for field, u := range endpoints(p) {
+		if len(cn.Variables) > 0 && !strings.Contains(u, "{{") && !c.faulted("variables") {
+			if text := c.bad(u); text != "" {
+				c.Fault("variables", "make a wrong %s of provider %s: %s", field, p.Name, text)
+			}
+		}
+	}
+	for _, u := range []struct{ field, url string }{{"token_url", cn.TokenURL}, {"refresh_url", cn.RefreshURL}} {
+		if u.url != "" && !c.faulted(u.field) {
+			c.URL(u.field, u.url)
+		}
+	}
+	if cn.API != nil && cn.API.BaseURL != "" && !strings.Contains(cn.API.BaseURL, "{{") && !c.faulted("api.base_url") {
+		c.URL("api.base_url", cn.API.BaseURL)
+	}
+	if len(p.Grants) > 0 && cn.Grant != "" && !slices.Contains(p.Grants, g) && g != freshet.GrantRefreshToken {
+		c.Warn("grant", "provider %s is not known to offer %s; it offers %s", p.Name, g, oneOf(texts(p.Grants)))
+	}
+	checkGrant(c, def, g)
+	lifetime, source := lifetimeOf(def)
+	if _, capped := cn.Refresh.MarginFor(lifetime.D()); capped {
+		c.Warn("refresh.margin", "%s is more than half of the lifetime (%s, %s): half of it is used", cn.Refresh.Margin, lifetime, source)
+	}
+	if every := cn.Refresh.Every; lifetime > 0 && every >= lifetime && cn.Refresh.Has(freshet.OnSchedule) {
+		c.Warn("refresh.every", "%s is not shorter than the lifetime (%s, %s): tokens expire before they are refreshed by it", every, lifetime, source)
+	}
+}
+
+// checkGrant reports what the grant needs and does not have.
+func checkGrant(c *Check, def *freshet.Definition, g freshet.GrantType) {
+	cn, cl, p := &def.Connection, &def.Client, &def.Provider
+	credential := func(name, what string) {
+		if cn.Credentials[name].IsZero() {
+			text := fmt.Sprintf("is needed by grant %s: %s", g, what)
+			if near := nearest(name, slices.Collect(maps.Keys(cn.Credentials))); near != "" {
+				text += fmt.Sprintf("; is %s meant to be it?", join("credentials", near))
+			}
+			c.Fault(join("credentials", name), "%s", text)
+		}
+	}
+	clientField := func(field, text string) {
+		if cn.Client != "" {
+			c.Fault("client", "%s: %s %s", Key{kindClient, cn.Client}, field, text)
+			return
+		}
+		c.Fault(field, "%s", text)
+	}
+	if field, text := authenticates(def, g); field != "" {
+		clientField(field, text)
+	}
+	switch g {
+	case freshet.GrantAuthorizationCode:
+		if p.AuthorizationURL == "" && p.Issuer == "" {
+			c.Fault("grant", "authorization_code needs authorization_url (or issuer) of provider %s: where a person consents", p.Name)
+		}
+	case freshet.GrantDeviceCode:
+		if p.DeviceAuthorizationURL == "" && p.Issuer == "" {
+			c.Fault("grant", "device_code needs device_authorization_url (or issuer) of provider %s", p.Name)
+		}
+	case freshet.GrantPassword:
+		credential("username", "whose account it is")
+		credential("password", "that account's password")
+	case freshet.GrantJWTBearer:
+		if cl.Key.IsZero() && cn.Credentials["assertion"].IsZero() {
+			if cn.Client != "" {
+				clientField("key", "is needed by grant jwt_bearer: the private key that signs (or credentials.assertion of the connection)")
+			} else {
+				c.Fault("client", "is needed by grant jwt_bearer: a client with the private key that signs (or credentials.assertion)")
+			}
+		}
+	case freshet.GrantTokenExchange:
+		credential("subject_token", "the token to exchange")
+	case freshet.GrantRequest:
+		if p.Request.Body == "" && len(p.Request.Params) == 0 && len(p.Request.Headers) == 0 {
+			c.Fault("grant", "request needs the request of provider %s: what to send", p.Name)
+		}
+	}
+	if g != freshet.GrantRefreshToken {
+		missingValues(c, def, g)
+	}
+}
+
+// missingValues reports names in the request's templates that nothing gives a
+// value. Without it they would only show when the first token is asked for.
+func missingValues(c *Check, def *freshet.Definition, g freshet.GrantType) {
+	cn, p := &def.Connection, &def.Provider
+	reported := map[string]bool{}
+	look := func(text string) {
+		if text == "" || !strings.Contains(text, "{{") {
+			return
+		}
+		t := c.compiled(text)
+		if t == nil {
+			return
+		}
+		for _, path := range t.Paths() {
+			root, _, _ := strings.Cut(path, ".")
+			root, _, _ = strings.Cut(root, "[")
+			_, credential := cn.Credentials[root]
+			_, variable := cn.Variables[root]
+			optional := p.Variables[root].Optional
+			if credential || variable || optional || reported[root] || slices.Contains(requestValues, root) {
+				continue
+			}
+			reported[root] = true
+			text := fmt.Sprintf("is needed: the request of provider %s names {{%s}}", p.Name, path)
+			if near := nearest(root, slices.Collect(maps.Keys(cn.Credentials))); near != "" {
+				text += fmt.Sprintf("; is %s meant to be it?", join("credentials", near))
+			}
+			c.Fault(join("credentials", root), "%s", text)
+		}
+	}
+	look(p.Request.URL)
+	look(p.Request.Body)
+	for _, m := range []map[string]string{p.Request.Params, p.Request.Headers} {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			look(m[k])
+		}
+	}
+}
+
+// requestValues are the names that a token request's templates see without
+// anybody giving them, see freshet.TokenRequest.
+var requestValues = []string{
+	"client_id", "client_secret", "scope", "code", "code_verifier", "redirect_uri", "device_code", "refresh_token", "grant_type",
+	"access_token", "answer", "assertion", "uuid", "now", "in", "nonce",
+}
+
+func checkPolicy(c *Check, p *freshet.Policy) {
+	if err := p.Check(); err != nil {
+		field, text, _ := strings.Cut(err.Error(), ": ")
+		c.Fault("refresh."+field, "%s", text)
+	}
+	if p.By != "" {
+		c.Fault("refresh.by", "own refresh routines are not in this version of freshet")
+	}
+	if p.Has(freshet.EveryUse) && p.Has(freshet.BeforeExpiry) && len(p.When) > 0 {
+		c.Warn("refresh.when", "every_use refreshes for each call: before_expiry adds nothing to it")
+	}
+}

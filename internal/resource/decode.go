@@ -1,0 +1,718 @@
+package resource
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/freshet-dev/freshet"
+)
+
+// An Item is one resource of a file, right in form.
+type Item struct {
+	Key
+	// Spec is the resource as JSON with members in order and freshet.Redacted
+	// in the place of each secret. Two files that say the same have the same
+	// Spec.
+	Spec json.RawMessage
+	// Secrets holds the values by path inside the resource. A value that is
+	// freshet.Redacted stands for the one that is stored.
+	Secrets map[string]freshet.Secret
+
+	at     Place
+	places map[string]Place // by path inside the resource
+}
+
+// place returns where the field stands, or what it would stand in.
+func (it *Item) place(path string) Place {
+	for {
+		if p, ok := it.places[path]; ok {
+			return p
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			return it.at
+		}
+		path = path[:i]
+	}
+}
+
+// path returns the whole path of a field: connections.crm.refresh.
+func (it *Item) path(k *Kind, field string) string {
+	p := it.Kind
+	if !k.Single {
+		p = join(p, it.Name)
+	}
+	if field != "" {
+		p += "." + field
+	}
+	return p
+}
+
+// A Set is what files hold, each resource once, in the order in which it can
+// be applied.
+type Set struct {
+	Items    []*Item
+	Warnings Faults
+}
+
+// Decode reads files. ${NAME} and {file: path} take their values from src. The
+// error is Faults: everything that is wrong with the form, at once.
+func (r *Registry) Decode(files []File, src Source) (*Set, error) {
+	d := decoder{r: r, src: src, expand: true, set: &Set{}, seen: map[Key]Place{}}
+	for _, f := range files {
+		docs, fault := parse(f)
+		if fault != nil {
+			d.faults = append(d.faults, *fault)
+			continue
+		}
+		d.file, d.aliased = f.Name, 0
+		for _, n := range docs {
+			d.document(n)
+		}
+	}
+	return d.done()
+}
+
+// DecodeOne reads the body of a request for one resource. Texts are taken as
+// they are: ${NAME} and {file: path} mean nothing in a request.
+func (r *Registry) DecodeOne(key Key, f File) (*Set, error) {
+	d := decoder{r: r, set: &Set{}, seen: map[Key]Place{}}
+	docs, fault := parse(f)
+	if fault != nil {
+		return nil, Faults{*fault}
+	}
+	if len(docs) != 1 {
+		return nil, Faults{{Place: Place{File: f.Name}, Detail: "holds no resource"}}
+	}
+	k, ok := r.Kind(key.Kind)
+	if !ok {
+		return nil, Faults{d.unknownKind(key.Kind, Place{})}
+	}
+	d.file = f.Name
+	d.item(&k, key.Name, docs[0], docs[0])
+	return d.done()
+}
+
+type decoder struct {
+	r      *Registry
+	src    Source
+	expand bool
+	set    *Set
+	seen   map[Key]Place
+	faults Faults
+
+	file    string
+	aliased int // values seen through aliases of this file
+	inAlias int
+	depth   int
+
+	it   *Item // whose fields are read
+	path string
+}
+
+func (d *decoder) done() (*Set, error) {
+	if len(d.faults) > 0 {
+		return nil, d.faults.sorted()
+	}
+	slices.SortStableFunc(d.set.Items, func(a, b *Item) int { return d.r.rank(a.Kind) - d.r.rank(b.Kind) })
+	d.set.Warnings = d.set.Warnings.sorted()
+	return d.set, nil
+}
+
+func (d *decoder) placeOf(n *yaml.Node) Place {
+	return Place{File: d.file, Line: n.Line, Column: n.Column}
+}
+
+// fault records what is wrong at n; field is the path inside the resource.
+func (d *decoder) fault(n *yaml.Node, field, format string, args ...any) {
+	path := d.path
+	if field != "" {
+		path = strings.TrimPrefix(path+"."+field, ".")
+	}
+	d.faults = append(d.faults, Fault{Place: d.placeOf(n), Path: path, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) unknownKind(name string, at Place) Fault {
+	f := Fault{Place: at, Path: segment(name)}
+	if k := d.r.byName[name]; k != nil {
+		f.Detail = k.Name + " are not in this version of freshet: take them out of the file"
+		if k.Name == k.One {
+			f.Detail = k.Name + " is not in this version of freshet: take it out of the file"
+		}
+		return f
+	}
+	names := d.r.kindNames()
+	f.Detail = "is not a kind of resource"
+	if near := didYouMean(name, names); near != "" {
+		f.Detail += near
+	} else {
+		f.Detail += "; use " + oneOf(names)
+	}
+	return f
+}
+
+// oneOf writes "a, b or c".
+func oneOf(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+func (d *decoder) document(n *yaml.Node) {
+	d.path = ""
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.fault(n, "", "a file holds kinds of resources, such as connections:, not %s", nodeKind(n))
+		return
+	}
+	for _, p := range d.pairs(n, "") {
+		d.path = ""
+		if strings.HasPrefix(p.key, "x-") { // a place for anchors
+			continue
+		}
+		k, ok := d.r.Kind(p.key)
+		if !ok {
+			d.faults = append(d.faults, d.unknownKind(p.key, d.placeOf(p.at)))
+			continue
+		}
+		if k.Single {
+			d.item(&k, k.Name, p.at, p.value)
+			continue
+		}
+		value, leave := d.follow(p.value, "")
+		if value == nil || isNull(value) {
+			leave()
+			continue
+		}
+		if value.Kind != yaml.MappingNode {
+			d.path = k.Name
+			d.fault(value, "", "%s are given by name, such as %s: {%s: {…}}, not as %s", k.Name, k.Name, "name", nodeKind(value))
+			leave()
+			continue
+		}
+		d.path = k.Name
+		for _, q := range d.pairs(value, "") {
+			d.item(&k, q.key, q.at, q.value)
+		}
+		leave()
+	}
+}
+
+// item reads one resource; at is the node of its name.
+func (d *decoder) item(k *Kind, name string, at, value *yaml.Node) {
+	d.it = &Item{Key: Key{k.Name, name}, Secrets: map[string]freshet.Secret{}, at: d.placeOf(at), places: map[string]Place{}}
+	d.path = d.it.path(k, "")
+	if !k.Single && !k.names.MatchString(name) {
+		d.fault(at, "", "a name has letters, digits, dots, hyphens and underscores, begins with a letter or digit and is at most 128 long")
+		return
+	}
+	if first, ok := d.seen[d.it.Key]; ok {
+		d.fault(at, "", "is given twice; first at %s", first)
+		return
+	}
+	d.seen[d.it.Key] = d.it.at
+	faults := len(d.faults)
+	tree, ok := d.value(k.typ, value, "", nil)
+	if !ok || len(d.faults) > faults {
+		return
+	}
+	spec, err := encodeJSON(tree)
+	if err != nil {
+		d.fault(value, "", "cannot be kept as JSON")
+		return
+	}
+	d.it.Spec = spec
+	d.set.Items = append(d.set.Items, d.it)
+}
+
+// follow resolves an alias, within the bounds on what aliases may bring. The
+// second result ends the visit of what the alias refers to. nil: refused.
+func (d *decoder) follow(n *yaml.Node, path string) (*yaml.Node, func()) {
+	leave := func() {}
+	if n.Kind == yaml.AliasNode {
+		d.inAlias++
+		leave = func() { d.inAlias-- }
+		for n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+	}
+	if d.inAlias > 0 {
+		d.aliased++
+		if d.aliased == maxAliased+1 {
+			d.fault(n, path, "aliases of this file multiply into more than %d values", maxAliased)
+		}
+		if d.aliased > maxAliased {
+			return nil, leave
+		}
+	}
+	return n, leave
+}
+
+type pair struct {
+	key   string
+	at    *yaml.Node // of the key
+	value *yaml.Node
+}
+
+// pairs lists the members of an object, those of merged ones (<<) after its own
+// and only where it has none of the name.
+func (d *decoder) pairs(n *yaml.Node, path string) []pair {
+	var own []pair
+	var merges []*yaml.Node
+	at := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.Kind == yaml.AliasNode {
+			k = k.Alias
+		}
+		if k.Kind != yaml.ScalarNode {
+			d.fault(k, path, "the name of a field is text, not %s", nodeKind(k))
+			continue
+		}
+		if k.Tag == "!!merge" {
+			merges = append(merges, v)
+			continue
+		}
+		if first := at[k.Value]; first != nil {
+			d.fault(k, strings.TrimPrefix(path+"."+segment(k.Value), "."), "is given twice; first on line %d", first.Line)
+			continue
+		}
+		at[k.Value] = k
+		own = append(own, pair{k.Value, k, v})
+	}
+	for _, m := range merges {
+		own = d.merge(own, at, m, path)
+	}
+	return own
+}
+
+func (d *decoder) merge(own []pair, at map[string]*yaml.Node, m *yaml.Node, path string) []pair {
+	if d.depth++; d.depth > maxDepth {
+		d.fault(m, path, "goes too deep")
+		d.depth--
+		return own
+	}
+	defer func() { d.depth-- }()
+	v, leave := d.follow(m, path)
+	defer leave()
+	switch {
+	case v == nil:
+	case v.Kind == yaml.SequenceNode:
+		for _, one := range v.Content {
+			own = d.merge(own, at, one, path)
+		}
+	case v.Kind == yaml.MappingNode:
+		for _, p := range d.pairs(v, path) {
+			if at[p.key] == nil {
+				at[p.key] = p.at
+				// Seen as an alias, so that what merges bring is counted.
+				alias := &yaml.Node{Kind: yaml.AliasNode, Alias: p.value, Line: p.value.Line, Column: p.value.Column}
+				own = append(own, pair{p.key, p.at, alias})
+			}
+		}
+	default:
+		d.fault(m, path, "<< merges an object, not %s", nodeKind(v))
+	}
+	return own
+}
+
+// value reads n as a t and returns it as encoding/json would hold it. false:
+// there is a fault.
+func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []string) (any, bool) {
+	if d.depth++; d.depth > maxDepth {
+		d.depth--
+		d.fault(n, path, "goes too deep")
+		return nil, false
+	}
+	defer func() { d.depth-- }()
+	d.it.places[path] = d.placeOf(n)
+	n, leave := d.follow(n, path)
+	defer leave()
+	if n == nil {
+		return nil, false
+	}
+	if n.Kind != yaml.AliasNode && n.Style&yaml.TaggedStyle != 0 && !slices.Contains(plainTags, n.Tag) {
+		d.fault(n, path, "the tag %s means nothing here", n.Tag)
+		return nil, false
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if isNull(n) && t.Kind() != reflect.Interface {
+		d.fault(n, path, "has no value: give it one or leave the field out")
+		return nil, false
+	}
+	if t == secretType {
+		return d.secret(n, path)
+	}
+	form := d.r.forms[t]
+	switch {
+	case form.One && n.Kind != yaml.SequenceNode:
+		v, ok := d.value(t.Elem(), n, index(path, 0), words)
+		return []any{v}, ok
+	case form.Text != "" && n.Kind == yaml.ScalarNode:
+		o := d.r.objects[t]
+		f := o.fields[o.byName[form.Text]]
+		v, ok := d.value(f.typ, n, join(path, f.name), f.words)
+		return map[string]any{f.name: v}, ok
+	case isText(t):
+		return d.ownText(t, n, path)
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return d.object(t, n, path)
+	case reflect.Map:
+		return d.members(t, n, path)
+	case reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			d.fault(n, path, "a list is needed, not %s", nodeKind(n))
+			return nil, false
+		}
+		out, all := make([]any, 0, len(n.Content)), true
+		for i, c := range n.Content {
+			v, ok := d.value(t.Elem(), c, index(path, i), words)
+			out, all = append(out, v), all && ok
+		}
+		return out, all
+	case reflect.Interface:
+		return d.any(n, path)
+	}
+	return d.scalar(t, n, path, words)
+}
+
+var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq"}
+
+func (d *decoder) object(t reflect.Type, n *yaml.Node, path string) (any, bool) {
+	if n.Kind != yaml.MappingNode {
+		d.fault(n, path, "an object is needed, with fields such as %s, not %s", d.r.objects[t].fields[0].name, nodeKind(n))
+		return nil, false
+	}
+	o := d.r.objects[t]
+	out, all := map[string]any{}, true
+	for _, p := range d.pairs(n, path) {
+		i, ok := o.byName[p.key]
+		if !ok {
+			d.unknownField(o, p, path)
+			all = false
+			continue
+		}
+		f := o.fields[i]
+		v, ok := d.value(f.typ, p.value, join(path, f.name), f.words)
+		out[f.name], all = v, all && ok
+	}
+	for _, f := range o.fields {
+		if _, ok := out[f.name]; f.required && !ok && all {
+			d.fault(n, join(path, f.name), "is needed")
+			all = false
+		}
+	}
+	return out, all
+}
+
+func (d *decoder) unknownField(o *object, p pair, path string) {
+	text := "is not a field here"
+	if near := didYouMean(p.key, o.names()); near != "" {
+		text += near
+	} else if inner := d.inside(o, p.key); inner != "" {
+		text += "; it belongs in " + inner
+	} else {
+		text += "; the fields are " + strings.Join(o.names(), ", ")
+	}
+	d.fault(p.at, join(path, p.key), "%s", text)
+}
+
+// inside returns the field one level down that name belongs to, if just one
+// has it.
+func (d *decoder) inside(o *object, name string) string {
+	found := ""
+	for _, f := range o.fields {
+		in := d.r.objects[element(f.typ)]
+		if in == nil {
+			continue
+		}
+		if _, ok := in.byName[name]; ok {
+			if found != "" {
+				return ""
+			}
+			found = f.name
+		}
+	}
+	return found
+}
+
+func (d *decoder) members(t reflect.Type, n *yaml.Node, path string) (any, bool) {
+	if n.Kind != yaml.MappingNode {
+		d.fault(n, path, "names with values are needed, not %s", nodeKind(n))
+		return nil, false
+	}
+	out, all := map[string]any{}, true
+	for _, p := range d.pairs(n, path) {
+		v, ok := d.value(t.Elem(), p.value, join(path, p.key), nil)
+		out[p.key], all = v, all && ok
+	}
+	return out, all
+}
+
+// text returns a scalar as the file wrote it, with ${NAME} replaced. shown is
+// what an error may show of it: a value from the environment may be a secret.
+func (d *decoder) text(n *yaml.Node, path string) (text, shown string, ok bool) {
+	if n.Kind != yaml.ScalarNode {
+		d.fault(n, path, "text is needed, not %s", nodeKind(n))
+		return "", "", false
+	}
+	text, shown = n.Value, strconv.Quote(n.Value)
+	if d.expand && strings.Contains(text, "${") {
+		var names []string
+		if text, names, ok = d.environment(n, path); !ok {
+			return "", "", false
+		}
+		if len(names) > 0 {
+			shown = "the value of ${" + strings.Join(names, "} ${") + "}"
+		}
+	}
+	if len(text) > maxText {
+		d.fault(n, path, "is longer than %d KiB", maxText>>10)
+		return "", "", false
+	}
+	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+		d.fault(n, path, "is not text")
+		return "", "", false
+	}
+	return text, shown, true
+}
+
+// environment replaces each ${NAME}; $${ stands for ${ itself.
+func (d *decoder) environment(n *yaml.Node, path string) (text string, names []string, ok bool) {
+	var b strings.Builder
+	ok = true
+	for rest := n.Value; rest != ""; {
+		switch {
+		case strings.HasPrefix(rest, "$${"):
+			b.WriteString("${")
+			rest = rest[3:]
+		case strings.HasPrefix(rest, "${"):
+			name, after, closed := strings.Cut(rest[2:], "}")
+			if !closed || !isVariable(name) {
+				d.fault(n, path, "${ begins the name of an environment variable: write ${NAME}, or $${ for the characters themselves")
+				return "", nil, false
+			}
+			rest = after
+			names = append(names, name)
+			if d.src == nil {
+				d.fault(n, path, "${%s} is read where freshet apply runs; a request carries the value itself", name)
+				ok = false
+				continue
+			}
+			// An empty value is refused like a missing one: it would go out as
+			// an empty secret, and the provider's answer would not say why.
+			switch v, set := d.src.Env(name); {
+			case !set:
+				d.fault(n, path, "the environment variable %s is not set", name)
+				ok = false
+			case v == "":
+				d.fault(n, path, "the environment variable %s is empty", name)
+				ok = false
+			default:
+				b.WriteString(v)
+			}
+		default:
+			b.WriteByte(rest[0])
+			rest = rest[1:]
+		}
+	}
+	return b.String(), names, ok
+}
+
+func isVariable(name string) bool {
+	for i, c := range name {
+		if c != '_' && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// secret reads a text or {file: path}. No fault shows any of it, not even the
+// names of unknown fields.
+func (d *decoder) secret(n *yaml.Node, path string) (any, bool) {
+	var value freshet.Secret
+	switch {
+	case n.Kind == yaml.SequenceNode && len(n.Content) == 1 && n.Content[0].Value == "secret":
+		value = freshet.NewSecret(freshet.Redacted) // the marker without its quotes
+	case n.Kind == yaml.ScalarNode:
+		text, _, ok := d.text(n, path)
+		if !ok {
+			return nil, false
+		}
+		value = freshet.NewSecret(text)
+	case n.Kind == yaml.MappingNode && len(n.Content) == 2 && n.Content[0].Value == "file" && n.Content[1].Kind == yaml.ScalarNode:
+		name, _, ok := d.text(n.Content[1], path)
+		if !ok {
+			return nil, false
+		}
+		if d.src == nil {
+			d.fault(n, path, "{file: …} is read where freshet apply runs; a request carries the value itself")
+			return nil, false
+		}
+		var warning string
+		var err error
+		if value, warning, err = d.src.Secret(d.file, name); err != nil {
+			d.fault(n, path, "%v", err)
+			return nil, false
+		}
+		if warning != "" {
+			d.set.Warnings = append(d.set.Warnings, Fault{Place: d.placeOf(n), Path: d.path + "." + path, Detail: warning})
+		}
+	default:
+		d.fault(n, path, "a secret is text or {file: path}, not %s", nodeKind(n))
+		return nil, false
+	}
+	if value.IsZero() {
+		d.fault(n, path, "is empty: give it a value or leave the field out")
+		return nil, false
+	}
+	d.it.Secrets[path] = value
+	return freshet.Redacted, true
+}
+
+// ownText reads a type that reads its own text, and returns what it writes.
+func (d *decoder) ownText(t reflect.Type, n *yaml.Node, path string) (any, bool) {
+	text, shown, ok := d.text(n, path)
+	if !ok {
+		return nil, false
+	}
+	v := reflect.New(t)
+	if err := v.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text)); err != nil {
+		d.fault(n, path, "%s", strings.ReplaceAll(err.Error(), strconv.Quote(text), shown))
+		return nil, false
+	}
+	m, ok := v.Interface().(encoding.TextMarshaler)
+	if !ok {
+		return text, true
+	}
+	b, err := m.MarshalText()
+	if err != nil {
+		d.fault(n, path, "cannot be kept as text")
+		return nil, false
+	}
+	return string(b), true
+}
+
+func (d *decoder) scalar(t reflect.Type, n *yaml.Node, path string, words []string) (any, bool) {
+	if t.Kind() != reflect.String && n.Kind != yaml.ScalarNode {
+		d.fault(n, path, "%s is needed, not %s", typeWord(t), nodeKind(n))
+		return nil, false
+	}
+	text, shown, ok := d.text(n, path)
+	if !ok {
+		return nil, false
+	}
+	switch t.Kind() {
+	case reflect.String:
+		if words != nil && !slices.Contains(words, text) {
+			near := ""
+			if shown == strconv.Quote(text) {
+				near = didYouMean(text, words)
+			}
+			d.fault(n, path, "%s is not known: use %s%s", shown, oneOf(words), near)
+			return nil, false
+		}
+		return text, true
+	case reflect.Bool:
+		if text == "true" || text == "false" {
+			return text == "true", true
+		}
+	case reflect.Float64:
+		if f, err := strconv.ParseFloat(text, 64); err == nil {
+			return f, true
+		}
+	default:
+		if i, err := strconv.ParseInt(text, 10, t.Bits()); err == nil {
+			return i, true
+		}
+	}
+	d.fault(n, path, "%s is needed, not %s", typeWord(t), shown)
+	return nil, false
+}
+
+// any reads what may be anything.
+func (d *decoder) any(n *yaml.Node, path string) (any, bool) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return d.members(reflect.TypeFor[map[string]any](), n, path)
+	case yaml.SequenceNode:
+		v, ok := d.value(reflect.TypeFor[[]any](), n, path, nil)
+		return v, ok
+	}
+	if n.Tag == "!!null" {
+		return nil, true
+	}
+	text, _, ok := d.text(n, path)
+	if !ok {
+		return nil, false
+	}
+	switch n.Tag {
+	case "!!bool":
+		return text == "true", true
+	case "!!int", "!!float":
+		if json.Valid([]byte(text)) {
+			return json.Number(text), true
+		}
+	}
+	return text, true
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+func typeWord(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float64:
+		return "a number"
+	}
+	return "a whole number"
+}
+
+func nodeKind(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "an object"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return nodeKind(n.Alias)
+	}
+	switch n.Tag {
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "a boolean"
+	case "!!null":
+		return "nothing"
+	}
+	return "text"
+}
+
+// markers lists the paths of secrets that stand for stored ones.
+func (it *Item) markers() []string {
+	var out []string
+	for _, path := range slices.Sorted(maps.Keys(it.Secrets)) {
+		if it.Secrets[path].Equal(freshet.NewSecret(freshet.Redacted)) {
+			out = append(out, path)
+		}
+	}
+	return out
+}

@@ -1,0 +1,209 @@
+package resource
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/store"
+)
+
+// Export writes resources as YAML that applies again: one (KIND/NAME), those of
+// a kind (Name ""), or all (the zero Key). Secrets show as freshet.Redacted,
+// which an apply over the same store takes for the stored value; with reveal
+// they are written in clear. It holds a page of resources at a time.
+func (b *Book) Export(ctx context.Context, w io.Writer, k Key, reveal bool) error {
+	kinds := b.reg.Kinds()
+	if k.Kind != "" {
+		kind, ok := b.reg.Kind(k.Kind)
+		if !ok {
+			return &NotFoundError{Key: Key{Kind: k.Kind}, Similar: nearest(k.Kind, b.reg.kindNames())}
+		}
+		kinds = []Kind{kind}
+	}
+	for i := range kinds {
+		if err := b.exportKind(ctx, w, &kinds[i], k.Name, reveal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Book) exportKind(ctx context.Context, w io.Writer, k *Kind, name string, reveal bool) error {
+	if name != "" || k.Single {
+		if k.Single {
+			if name != "" && name != k.Name {
+				return &NotFoundError{Key: Key{k.Name, name}, Similar: k.Name}
+			}
+			if _, err := b.Get(ctx, Key{k.Name, k.Name}); err != nil && name == "" {
+				return ignoreNotFound(err)
+			}
+			name = k.Name
+		}
+		row, err := b.row(ctx, Key{k.Name, name})
+		if err != nil {
+			return err
+		}
+		if !k.Single {
+			if _, err := fmt.Fprintf(w, "%s:\n", k.Name); err != nil {
+				return err
+			}
+		}
+		return b.exportRow(w, k, row, reveal)
+	}
+	after := ""
+	for first := true; ; first = false {
+		rows, err := b.store.Resources(ctx, k.Name, after, page)
+		if err != nil {
+			return err
+		}
+		if first && len(rows) > 0 {
+			if _, err := fmt.Fprintf(w, "%s:\n", k.Name); err != nil {
+				return err
+			}
+		}
+		for _, r := range rows {
+			if err := b.exportRow(w, k, r, reveal); err != nil {
+				return err
+			}
+			after = r.Name
+		}
+		if len(rows) < page {
+			return nil
+		}
+	}
+}
+
+func ignoreNotFound(err error) error {
+	if _, ok := err.(*NotFoundError); ok {
+		return nil
+	}
+	return err
+}
+
+// exportRow writes a resource, indented below its kind.
+func (b *Book) exportRow(w io.Writer, k *Kind, row store.Resource, reveal bool) error {
+	var secrets map[string]freshet.Secret
+	if reveal {
+		var err error
+		if secrets, err = b.open(row); err != nil {
+			return err
+		}
+	}
+	dec := json.NewDecoder(strings.NewReader(row.Spec))
+	dec.UseNumber()
+	var tree any
+	if err := dec.Decode(&tree); err != nil {
+		return fmt.Errorf("read %s: %w", Key{k.Name, row.Name}, err)
+	}
+	x := exporter{r: b.reg, secrets: secrets}
+	body := x.node(k.typ, tree, "")
+	doc := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode(row.Name), body}}
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	if err := enc.Encode(doc); err != nil {
+		return fmt.Errorf("write %s: %w", Key{k.Name, row.Name}, err)
+	}
+	if err := enc.Close(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(out.String()) {
+		indent := "  "
+		if k.Single || line == "\n" {
+			indent = ""
+		}
+		if _, err := io.WriteString(w, indent+line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type exporter struct {
+	r       *Registry
+	secrets map[string]freshet.Secret // nil: not revealed
+}
+
+// node turns a spec into YAML, fields in the order of the Go type.
+func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		n := &yaml.Node{Kind: yaml.MappingNode}
+		if len(v) == 0 {
+			n.Style = yaml.FlowStyle
+		}
+		if o := x.r.objects[t]; o != nil {
+			for _, f := range o.fields {
+				if m, ok := v[f.name]; ok {
+					n.Content = append(n.Content, textNode(f.name), x.node(f.typ, m, join(path, f.name)))
+				}
+			}
+			return n
+		}
+		elem := reflect.TypeFor[any]()
+		if t.Kind() == reflect.Map {
+			elem = t.Elem()
+		}
+		for _, name := range sortedKeys(v) {
+			n.Content = append(n.Content, textNode(name), x.node(elem, v[name], join(path, name)))
+		}
+		return n
+	case []any:
+		n := &yaml.Node{Kind: yaml.SequenceNode}
+		elem := reflect.TypeFor[any]()
+		if t.Kind() == reflect.Slice {
+			elem = t.Elem()
+		}
+		plain := true
+		for i, m := range v {
+			c := x.node(elem, m, index(path, i))
+			plain = plain && c.Kind == yaml.ScalarNode
+			n.Content = append(n.Content, c)
+		}
+		if plain && len(v) <= 8 {
+			n.Style = yaml.FlowStyle
+		}
+		return n
+	case string:
+		if t == secretType && x.secrets != nil {
+			v = x.secrets[path].Reveal()
+		}
+		return textNode(strings.ReplaceAll(v, "${", "$${"))
+	case json.Number:
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}
+	case bool:
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(v)}
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
+}
+
+// textNode quotes what would not read back as the same text.
+func textNode(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	if s == freshet.Redacted || s == "" {
+		n.Style = yaml.SingleQuotedStyle
+	}
+	return n
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

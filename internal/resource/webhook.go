@@ -1,0 +1,24 @@
+package resource
+
+import (
+	"reflect"
+
+	"github.com/freshet-dev/freshet"
+)
+
+func webhooks() Kind {
+	return Define(Spec[freshet.Webhook]{
+		Name: "webhooks", One: "webhook",
+		Doc: "Receivers of events, signed with HMAC-SHA256 over timestamp and body.",
+		Words: map[reflect.Type]map[string][]string{
+			reflect.TypeFor[freshet.Webhook](): {"events": freshet.WebhookEvents},
+		},
+		Check: func(c *Check, _ string, w *freshet.Webhook) {
+			c.URL("url", w.URL)
+			// RFC 2104 §3 discourages keys shorter than the hash.
+			if n := w.Secret.Len(); n < 32 {
+				c.Warn("secret", "signs with %d bytes: 32 random ones cannot be guessed (openssl rand -hex 32)", n)
+			}
+		},
+	})
+}
