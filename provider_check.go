@@ -113,8 +113,10 @@ func (r *Response) check(field string) error {
 }
 
 func (e *Expiry) check(field string) error {
-	if err := CheckPath(e.Path); err != nil {
-		return fmt.Errorf("%s.path: %w", field, err)
+	for _, p := range []struct{ name, path string }{{"path", e.Path}, {"from", e.From}} {
+		if err := CheckPath(p.path); err != nil {
+			return fmt.Errorf("%s.%s: %w", field, p.name, err)
+		}
 	}
 	if err := firstErr(
 		oneOf(field+".unit", e.Unit, ExpiryUnits),

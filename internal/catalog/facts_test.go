@@ -407,6 +407,9 @@ func agreeResponse(t *testing.T, f fact, p freshet.Provider) {
 	}
 	got := p.Response.Expires
 	got.Zone = "" // the facts have none
+	if got.Path == "expires_in" {
+		got.Path = "" // says that nothing else counts
+	}
 	if got != want {
 		t.Errorf("response.expires %+v, want %+v", got, want)
 	}

@@ -3,10 +3,13 @@ package catalog
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-dev/freshet"
 	"go.yaml.in/yaml/v3"
@@ -163,4 +166,49 @@ func fieldNames(v any) []string {
 	}
 	walk(reflect.TypeOf(v))
 	return names
+}
+
+// TestDocumentExamplesRun asks the worked examples for tokens: a block of YAML
+// that a block of JSON follows is a provider and its answer.
+func TestDocumentExamplesRun(t *testing.T) {
+	want := map[string]struct {
+		access, refresh string
+		life            time.Duration
+	}{
+		"legacy":       {"at-1", "", 20 * time.Minute},
+		"jwtlogin":     {"eyJhbGciOiJub25lIn0.eyJleHAiOjE3NjcxODYwMDB9.", "rt-1", time.Hour},
+		"slack-person": {"person-1", "rt-1", 12 * time.Hour},
+	}
+	all := snippets(t, "../../docs/providers.md")
+	for i, s := range all {
+		if s.lang != "json" {
+			continue
+		}
+		r := decodeResources(t, all[i-1])
+		for name, p := range r.providers {
+			t.Run(name, func(t *testing.T) {
+				d := definition(p)
+				for _, c := range r.connections {
+					c.Variables = d.Connection.Variables
+					d.Connection = c
+				}
+				w := newWire(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, s.text) })
+				out := w.sender.Ask(t.Context(), d, obtain(p))
+				if out.Err != nil {
+					t.Fatalf("line %d: %v", s.line, out.Err)
+				}
+				w2, ok := want[name]
+				if !ok {
+					t.Fatalf("line %d: the test does not know what %s answers", s.line, name)
+				}
+				delete(want, name)
+				if got := out.Token; got.Access.Reveal() != w2.access || got.Refresh.Reveal() != w2.refresh || got.Lifetime() != w2.life {
+					t.Errorf("token %q, %q for %v, want %q, %q for %v", got.Access.Reveal(), got.Refresh.Reveal(), got.Lifetime(), w2.access, w2.refresh, w2.life)
+				}
+			})
+		}
+	}
+	for name := range want {
+		t.Errorf("the example %s is gone", name)
+	}
 }
