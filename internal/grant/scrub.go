@@ -62,6 +62,9 @@ func (a *reading) findSecrets() []string {
 			switch {
 			case m.value.kind() == '{' && depth > 0:
 				walk(m.value.members(), depth-1)
+			case m.name == lastName(a.shape.Error, ""):
+				// The provider's entry says that this is an error code (WeLink's
+				// "code" comes with status 200).
 			case secretName.MatchString(m.name) && a.r.Status/100 == 2,
 				// Error answers have codes and types under such names: only a
 				// value that is no word of the tables is one.
