@@ -50,6 +50,7 @@ func (s *Sender) revoke(ctx context.Context, def *freshet.Definition, held *fres
 	if err != nil {
 		return err
 	}
+	c.dpop = nil // a proof goes with requests for tokens, RFC 9449 §5
 	p := &def.Provider
 	// The answer is read for an error alone; templates of token answers do not
 	// describe it.
@@ -67,7 +68,7 @@ func (s *Sender) revoke(ctx context.Context, def *freshet.Definition, held *fres
 	c.more = map[string]any{"token": token}
 	c.std.keep("token", token)
 	c.std.set("token_type_hint", hint)
-	m, err := c.message(c.clientSecret(), c.nonce())
+	m, err := c.message(c.clientSecret(), "")
 	if err != nil {
 		return err
 	}
