@@ -33,27 +33,35 @@ func TestS70_no_log_line_holds_a_secret(t *testing.T) {
 	}
 	jwt := "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJDQU5BUlkifQ.c2lnQ0FOQVJZ"
 	for name, put := range map[string]func(l *slog.Logger){
-		"message":          func(l *slog.Logger) { l.Debug("got " + canary) },
-		"attribute":        func(l *slog.Logger) { l.Debug("m", "body", "x"+canary+"y") },
-		"percent-encoded":  func(l *slog.Logger) { l.Debug("m", "url", "https://a.example/?q="+url.QueryEscape(canary)) },
-		"error":            func(l *slog.Logger) { l.Debug("m", "error", fmt.Errorf("a: %w", errors.New(canary))) },
-		"url.Error":        func(l *slog.Logger) { l.Debug("m", "error", &url.Error{Op: "Get", URL: "https://a.example/?code=CANARYcode1&x=1", Err: errors.New("eof")}) },
-		"group":            func(l *slog.Logger) { l.Debug("m", slog.Group("g", slog.Group("h", "v", canary))) },
-		"with":             func(l *slog.Logger) { l.With("v", canary).WithGroup("g").Debug("m") },
-		"value as key":     func(l *slog.Logger) { l.Debug("m", canary, "v") },
-		"list":             func(l *slog.Logger) { l.Debug("m", "list", []string{"a", canary}) },
-		"map":              func(l *slog.Logger) { l.Debug("m", "map", map[string]string{"k": canary}) },
-		"struct":           func(l *slog.Logger) { l.Debug("m", "answer", answer{Access: "CANARYbyname"}) },
-		"bytes":            func(l *slog.Logger) { l.Debug("m", "body", []byte(`{"refresh_token": "CANARYbyname"}`)) },
-		"raw JSON":         func(l *slog.Logger) { l.Debug("m", "body", json.RawMessage(`{"client_secret":"CANARY\"byname"}`)) },
-		"cut JSON":         func(l *slog.Logger) { l.Debug("m", "body", `{"access_token":"CANARYcu`) },
-		"form":             func(l *slog.Logger) { l.Debug("m", "body", "grant_type=refresh_token&refresh_token=CANARYform&client_secret=CANARYform") },
+		"message":         func(l *slog.Logger) { l.Debug("got " + canary) },
+		"attribute":       func(l *slog.Logger) { l.Debug("m", "body", "x"+canary+"y") },
+		"percent-encoded": func(l *slog.Logger) { l.Debug("m", "url", "https://a.example/?q="+url.QueryEscape(canary)) },
+		"error":           func(l *slog.Logger) { l.Debug("m", "error", fmt.Errorf("a: %w", errors.New(canary))) },
+		"url.Error": func(l *slog.Logger) {
+			l.Debug("m", "error", &url.Error{Op: "Get", URL: "https://a.example/?code=CANARYcode1&x=1", Err: errors.New("eof")})
+		},
+		"group":        func(l *slog.Logger) { l.Debug("m", slog.Group("g", slog.Group("h", "v", canary))) },
+		"with":         func(l *slog.Logger) { l.With("v", canary).WithGroup("g").Debug("m") },
+		"value as key": func(l *slog.Logger) { l.Debug("m", canary, "v") },
+		"list":         func(l *slog.Logger) { l.Debug("m", "list", []string{"a", canary}) },
+		"map":          func(l *slog.Logger) { l.Debug("m", "map", map[string]string{"k": canary}) },
+		"struct":       func(l *slog.Logger) { l.Debug("m", "answer", answer{Access: "CANARYbyname"}) },
+		"bytes":        func(l *slog.Logger) { l.Debug("m", "body", []byte(`{"refresh_token": "CANARYbyname"}`)) },
+		"raw JSON":     func(l *slog.Logger) { l.Debug("m", "body", json.RawMessage(`{"client_secret":"CANARY\"byname"}`)) },
+		"cut JSON":     func(l *slog.Logger) { l.Debug("m", "body", `{"access_token":"CANARYcu`) },
+		"form": func(l *slog.Logger) {
+			l.Debug("m", "body", "grant_type=refresh_token&refresh_token=CANARYform&client_secret=CANARYform")
+		},
 		"secret attribute": func(l *slog.Logger) { l.Debug("m", "Authorization", "CANARYwhatever", "refresh_token", 12) },
 		"JWT":              func(l *slog.Logger) { l.Debug("m", "got", "x "+jwt+" y") },
 		"API key":          func(l *slog.Logger) { l.Debug("m", "key", "fk_abc123_CANARYCANARYCANARY") },
 		"bearer":           func(l *slog.Logger) { l.Debug("m", "header", "authorization: bearer CANARYCANARY") },
-		"secret":           func(l *slog.Logger) { l.Debug("m", "s", freshet.NewSecret(canary), "p", struct{ S freshet.Secret }{freshet.NewSecret(canary)}) },
-		"private key":      func(l *slog.Logger) { l.Debug("m", "pem", "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----") },
+		"secret": func(l *slog.Logger) {
+			l.Debug("m", "s", freshet.NewSecret(canary), "p", struct{ S freshet.Secret }{freshet.NewSecret(canary)})
+		},
+		"private key": func(l *slog.Logger) {
+			l.Debug("m", "pem", "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := logged(t, values, slog.LevelDebug, put)
