@@ -62,7 +62,7 @@ func New(o Options) *Sender {
 		s.transport = ownTransport(nil)
 	case *http.Transport:
 		t = t.Clone()
-		t.DisableKeepAlives = true
+		t.DisableKeepAlives, t.DisableCompression = true, true
 		s.transport = t
 	default:
 		s.transport = t
