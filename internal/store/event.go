@@ -54,6 +54,13 @@ func (s *Store) Events(ctx context.Context, connection string, after int64, limi
 		WHERE seq > $1 AND ($2 = '' OR connection = $2) ORDER BY seq LIMIT $3`, after, connection, limit)
 }
 
+// EventsBefore lists events with a Seq below before, newest first, of one
+// connection or of all (""), at most limit.
+func (s *Store) EventsBefore(ctx context.Context, connection string, before int64, limit int) ([]Event, error) {
+	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events
+		WHERE seq < $1 AND ($2 = '' OR connection = $2) ORDER BY seq DESC LIMIT $3`, before, connection, limit)
+}
+
 // LastEvents lists the newest events, newest first.
 func (s *Store) LastEvents(ctx context.Context, connection string, limit int) ([]Event, error) {
 	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events

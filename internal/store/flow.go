@@ -68,6 +68,14 @@ func (s *Store) TakeFlow(ctx context.Context, id string) (f Flow, err error) {
 	return f, err
 }
 
+// BindFlow replaces what a pending flow sealed, if it still is what it was.
+// ErrStale: somebody else was first, or the flow has ended.
+func (s *Store) BindFlow(ctx context.Context, id string, from, to []byte) error {
+	return s.db.Tx(ctx, func(tx Querier) error {
+		return one(tx.Exec(ctx, `UPDATE flows SET sealed = $1 WHERE id = $2 AND sealed = $3 AND status = 'pending'`, to, id, from))
+	})
+}
+
 // EndFlow says how a flow ended. What it sealed is gone with it.
 func (s *Store) EndFlow(ctx context.Context, id, status, detail string) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
