@@ -3,6 +3,7 @@ package grant
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -132,4 +133,8 @@ func form(path, body string) string {
 // basic is the same with the client's Basic credentials.
 func basic(path, body string) string {
 	return strings.Replace(form(path, body), "Connection: close", "Authorization: Basic dGhlK2lkOnAlMjZzcyUzRHclMjVyZCUyQiVDMyVBOSUzQXg=\nConnection: close", 1)
+}
+
+func debugLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
