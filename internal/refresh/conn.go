@@ -327,6 +327,7 @@ func (c *Conn) publish(v *view) {
 			break
 		}
 	}
+	c.s.plan(v.row.NextAt)
 	c.s.evict()
 }
 

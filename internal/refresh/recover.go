@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	sweepEvery = 5 * time.Second
 	trimEvery  = time.Hour
 	keepOrphan = 24 * time.Hour
 	keepEvent  = 90 * 24 * time.Hour
@@ -133,7 +132,7 @@ func (s *Source) abandon(ctx context.Context, row store.Token) error {
 // kept for a time only.
 func (s *Source) sweepLoop() {
 	defer s.loops.Done()
-	t := time.NewTicker(sweepEvery)
+	t := time.NewTicker(s.o.Sweep)
 	defer t.Stop()
 	var trimmed time.Time
 	for {

@@ -10,19 +10,21 @@ import (
 )
 
 const (
-	lookEvery = time.Second
+	// lookAtLeast is between looks while rows wait for their provider's cap.
+	lookAtLeast = time.Second
 	// perProvider bounds the background where a provider states no quota.
 	perProvider = 4
 )
 
 // scheduleLoop looks for rows that are due and refreshes them, a few at once
-// per provider. Readers never wait for it: they start their own attempts.
+// per provider. Between looks it sleeps until the next row is due. Readers
+// never wait for it: they start their own attempts.
 func (s *Source) scheduleLoop() {
 	defer s.loops.Done()
-	t := time.NewTicker(lookEvery)
-	defer t.Stop()
 	b := &background{s: s, busy: map[freshet.ConnectionID]bool{}, provider: map[string]int{}}
 	defer b.wg.Wait()
+	t := time.NewTimer(0)
+	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
@@ -30,12 +32,26 @@ func (s *Source) scheduleLoop() {
 		case <-s.life.Done():
 			return
 		}
-		if s.closing.Load() || s.paused.Load() != nil {
-			continue
+		wait := s.o.Poll
+		if !s.closing.Load() && s.paused.Load() == nil {
+			next, err := b.look(s.life)
+			if err != nil && s.life.Err() == nil {
+				s.log.Warn("look for due refreshes", "error", err)
+				wait = lookAtLeast
+			}
+			if !next.IsZero() {
+				wait = min(max(next.Sub(s.o.Now().Round(0)), lookAtLeast), s.o.Poll)
+			}
 		}
-		if err := b.look(s.life); err != nil && s.life.Err() == nil {
-			s.log.Warn("look for due refreshes", "error", err)
-		}
+		s.nextLook.Store(s.o.Now().Add(wait).UnixMilli())
+		t.Reset(wait)
+	}
+}
+
+// plan tells the scheduler of a row that is due at an instant.
+func (s *Source) plan(at time.Time) {
+	if !at.IsZero() && at.UnixMilli() < s.nextLook.Load() {
+		s.nudge()
 	}
 }
 
@@ -48,14 +64,15 @@ type background struct {
 	provider map[string]int
 }
 
-// look starts what is due as far as the caps allow.
-func (b *background) look(ctx context.Context) error {
+// look starts what is due as far as the caps allow, and returns when the next
+// row is due.
+func (b *background) look(ctx context.Context) (next time.Time, err error) {
 	s := b.s
 	// Rows that wait for their provider's cap stay at the head of the list;
 	// reading past them keeps one slow provider from hiding the others.
 	due, err := s.o.Store.Due(ctx, batch+s.o.Background*4)
 	if err != nil {
-		return err
+		return next, err
 	}
 	now := s.o.Now()
 	for _, d := range due {
@@ -71,7 +88,7 @@ func (b *background) look(ctx context.Context) error {
 			}
 		}()
 	}
-	return nil
+	return s.o.Store.NextDue(ctx)
 }
 
 func (b *background) admit(d store.Due, now time.Time) bool {
@@ -108,11 +125,8 @@ func (b *background) leave(d store.Due) {
 	if b.provider[d.Provider]--; b.provider[d.Provider] == 0 {
 		delete(b.provider, d.Provider)
 	}
-	more := len(b.busy) == 0
 	b.mu.Unlock()
-	if more || b.s.o.Background > 0 {
-		b.s.nudge()
-	}
+	b.s.nudge() // a place is free
 }
 
 // due refreshes one connection whose row says that it is time.

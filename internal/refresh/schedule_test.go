@@ -104,7 +104,7 @@ func TestBackground(t *testing.T) {
 			if n := w.prov.count(); n < 2 || n > 4 {
 				t.Errorf("token requests = %d", n)
 			}
-		})
+		}, func(o *Options) { o.Sweep, o.Poll = time.Hour, time.Hour })
 	})
 	t.Run("F64 cap142 a refresh token's own end is told 14, 7 and 1 days before", func(t *testing.T) {
 		inWorld(t, func(w *world) {
@@ -118,7 +118,7 @@ func TestBackground(t *testing.T) {
 					t.Errorf("after %d days: %d warnings, want %d", step.day, n, step.warnings)
 				}
 			}
-		})
+		}, func(o *Options) { o.Sweep, o.Poll = time.Hour, time.Hour })
 	})
 	t.Run("F12 a paused background sends nothing until a person confirms", func(t *testing.T) {
 		inWorld(t, func(w *world) {

@@ -62,8 +62,10 @@ type Options struct {
 	Lease    time.Duration    // of a claim; 0: 30 s
 	Patience time.Duration    // how long a reader whose token still lives waits for the next one; 0: 5 s
 
-	Background int   // background refreshes at once over all providers; 0: 64
-	CacheBytes int64 // tokens kept open in memory; 0: 64 MiB
+	Background int           // background refreshes at once over all providers; 0: 64
+	Sweep      time.Duration // between looks for attempts that other processes left open; 0: 5 s
+	Poll       time.Duration // at most between looks for due rows, which others may have written; 0: 1 min
+	CacheBytes int64         // tokens kept open in memory; 0: 64 MiB
 
 	Log     *slog.Logger
 	Observe func(Event) // called for every event, from many goroutines; it must not block
@@ -89,6 +91,8 @@ type Source struct {
 	waiting atomic.Int64
 	running atomic.Int64
 	wake    chan struct{}
+
+	nextLook atomic.Int64 // when the scheduler looks next, Unix ms
 }
 
 // New returns a Source. Start must be called before its first use.
@@ -113,6 +117,12 @@ func New(o Options) *Source {
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
+	}
+	if o.Sweep == 0 {
+		o.Sweep = 5 * time.Second
+	}
+	if o.Poll == 0 {
+		o.Poll = time.Minute
 	}
 	if o.Owner == "" {
 		o.Owner = "local"

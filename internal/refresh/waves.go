@@ -30,7 +30,8 @@ type waves struct {
 
 type wave struct {
 	refused map[freshet.ConnectionID]time.Time // permanently, within the window
-	until   time.Time                          // the incident is assumed to last
+	storm   bool                               // an incident, until a refresh of the provider succeeds
+	until   time.Time                          // nothing is tried in the storm before
 	failing int                                // retryable failures in a row
 	rest    time.Time                          // the background stays away until
 }
@@ -59,11 +60,13 @@ func (ws *waves) incident(s *Source, v *view, now time.Time) bool {
 		}
 	}
 	w.refused[v.row.ID] = now
-	n, under := len(w.refused), now.Before(w.until)
-	ws.mu.Unlock()
-	if under {
+	n := len(w.refused)
+	if w.storm {
+		w.until = now.Add(waveWindow)
+		ws.mu.Unlock()
 		return true
 	}
+	ws.mu.Unlock()
 	if n < waveLeast {
 		return false
 	}
@@ -74,7 +77,7 @@ func (ws *waves) incident(s *Source, v *view, now time.Time) bool {
 		return false
 	}
 	ws.mu.Lock()
-	w.until = now.Add(waveWindow)
+	w.storm, w.until = true, now.Add(waveWindow)
 	ws.mu.Unlock()
 	e := v.event(EventIncident, now)
 	e.Detail = "many connections of this provider are refused at once; background refresh of the provider rests"
@@ -87,6 +90,9 @@ func (ws *waves) heard(provider string, err *grant.Error, now time.Time) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w := ws.at(provider)
+	if err == nil {
+		w.storm, w.until = false, time.Time{}
+	}
 	if err == nil || err.Class != grant.Retryable || err.RetryAfter > 0 {
 		w.failing = 0
 		return
@@ -111,5 +117,5 @@ func (ws *waves) resting(provider string, now time.Time) (until time.Time, probi
 	if now.Before(w.rest) {
 		return w.rest, false
 	}
-	return time.Time{}, w.failing >= breakerTrips
+	return time.Time{}, w.storm || w.failing >= breakerTrips
 }

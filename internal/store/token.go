@@ -321,6 +321,13 @@ func (s *Store) Due(ctx context.Context, limit int) ([]Due, error) {
 	return out, err
 }
 
+// NextDue returns when the next row is due, zero if none ever is.
+func (s *Store) NextDue(ctx context.Context) (time.Time, error) {
+	var next *int64
+	err := s.db.Read().QueryRow(ctx, `SELECT min(next_at) FROM tokens WHERE next_at IS NOT NULL`).Scan(&next)
+	return at(next), err
+}
+
 // OpenAttempts lists rows whose attempt is open although its lease is over,
 // and, with mine set, also those whose lease that owner holds: after a restart
 // the former process is known to be dead.
