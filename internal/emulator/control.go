@@ -249,11 +249,7 @@ func (e *Emulator) overview(base string) string {
 	fmt.Fprintf(w, "\nModels of refresh token rotation: %s\n", strings.Trim(fmt.Sprint(Models()), "[]"))
 	fmt.Fprint(w, "\nModes, for POST /_next, the header X-Emulate or the query parameter _emulate\n")
 	for _, m := range ModeList {
-		name := m.Name
-		if m.Arg != "" {
-			name += ":" + m.Arg
-		}
-		fmt.Fprintf(w, "  %s\t%s\n", name, m.Doc)
+		fmt.Fprintf(w, "  %s\t%s\n", m.Form(), m.Doc)
 	}
 	w.Flush()
 	fmt.Fprint(&b, "\nWith after: before it, a mode comes after the work: after:http_500 rotates the refresh token and answers 500.\n")

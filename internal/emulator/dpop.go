@@ -116,7 +116,12 @@ func (x *exchange) proofLocked(c *client, access string) (jkt string, bad *answe
 			return bounce("ath is another token's")
 		}
 	}
-	key := "dpop\x00" + claims.JTI
+	sum, err := header.JSONWebKey.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return bounce("the DPoP key cannot be used")
+	}
+	jkt = base64.RawURLEncoding.EncodeToString(sum)
+	key := jkt + "\x00" + claims.JTI
 	if _, used := x.e.jtis.get(key); used {
 		return bounce("the DPoP proof was used before")
 	}
@@ -127,11 +132,7 @@ func (x *exchange) proofLocked(c *client, access string) (jkt string, bad *answe
 	case c.DPoP == "nonce" && !x.e.nonces.good(claims.Nonce):
 		return "", x.wantNonceLocked()
 	}
-	sum, err := header.JSONWebKey.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return bounce("the DPoP key cannot be used")
-	}
-	return base64.RawURLEncoding.EncodeToString(sum), nil
+	return jkt, nil
 }
 
 // sameURL compares htu with the request's address, without query and fragment.

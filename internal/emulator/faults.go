@@ -73,6 +73,17 @@ type ModeInfo struct {
 	late bool // by itself after the work
 }
 
+// Form is how the mode is written, such as http_NNN[:BODY].
+func (m ModeInfo) Form() string {
+	switch {
+	case m.Arg == "":
+		return m.Name
+	case m.Arg[0] == '[':
+		return m.Name + "[:" + m.Arg[1:]
+	}
+	return m.Name + ":" + m.Arg
+}
+
 // ModeList lists every mode. With "after:" before it, one that would come
 // instead of the work comes after it: the provider has rotated, and then this.
 var ModeList = []ModeInfo{

@@ -152,6 +152,16 @@ func jsonFields(t reflect.Type, into map[string]reflect.Type) {
 	}
 }
 
+// ScriptFields lists every name that a script may use, for the documentation
+// and its test.
+func ScriptFields() []string {
+	names := map[string]reflect.Type{}
+	for _, t := range []reflect.Type{reflect.TypeFor[Script](), reflect.TypeFor[Client](), reflect.TypeFor[User](), reflect.TypeFor[Fault]()} {
+		jsonFields(t, names)
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
 func nodeJSON(n *yaml.Node) ([]byte, error) {
 	var v any
 	if err := n.Decode(&v); err != nil {
