@@ -109,8 +109,13 @@ this page says holds where they are silent. Unless a row says otherwise a token 
 (by the smaller of 30 seconds and a tenth of its lifetime) and when the API answers 401; PKCE is S256.
 Variables, such as a tenant, belong into ` + "`variables`" + ` of the client or the connection.
 
-Something is missing or different at yours? ` + "`freshet get providers/NAME`" + ` prints an entry in the form of
-[providers.md](providers.md): copy it into a file of resources, change it, give it a name of its own.
+Something is different at yours? A provider of the same name in your files changes the fields that it gives and
+leaves the others as they are; for an API that is not here [providers.md](providers.md) says how to describe it.
+
+` + "```yaml" + `
+providers:
+  okta: { rotation: { grace: 10s } }        # as your app is configured
+` + "```" + `
 
 | name | what | grants | client auth | scopes | refresh and leeway | rotation of refresh tokens | know before |
 |---|---|---|---|---|---|---|---|

@@ -3,6 +3,8 @@ package catalog
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/resource"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -108,11 +111,20 @@ func strict(t *testing.T, s snippet, name string, j []byte, into any) {
 func TestDocumentSnippetsDecode(t *testing.T) {
 	for _, path := range []string{"../../docs/providers.md", "../../docs/catalogue.md"} {
 		yamls := 0
+		reg, err := resource.NewRegistry(resource.Core()...)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, s := range snippets(t, path) {
 			switch s.lang {
 			case "yaml":
 				yamls++
 				decodeResources(t, s)
+				// And as apply reads them.
+				file := resource.File{Name: fmt.Sprintf("%s:%d.yaml", path, s.line), Content: s.text}
+				if _, err := reg.Decode([]resource.File{file}, anyEnv{}); err != nil {
+					t.Errorf("%v", err)
+				}
 			case "json":
 				if !json.Valid([]byte(s.text)) {
 					t.Errorf("%s:%d: is no JSON", path, s.line)
@@ -123,6 +135,30 @@ func TestDocumentSnippetsDecode(t *testing.T) {
 		}
 		if yamls == 0 {
 			t.Errorf("%s: no snippets were found", path)
+		}
+	}
+}
+
+// anyEnv has every environment variable and no files.
+type anyEnv struct{}
+
+func (anyEnv) Env(string) (string, bool) { return "value", true }
+func (anyEnv) Secret(string, string) (freshet.Secret, string, error) {
+	return freshet.Secret{}, "", errors.New("the documents name no files")
+}
+
+// TestFilesAreResources decodes each file of the catalogue as a resource, which
+// is what a person does who copies one.
+func TestFilesAreResources(t *testing.T) {
+	reg, err := resource.NewRegistry(resource.Core()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		src, _ := Source(name)
+		text := "providers:\n  mine:\n    " + strings.ReplaceAll(strings.TrimSpace(string(src)), "\n", "\n    ") + "\n"
+		if _, err := reg.Decode([]resource.File{{Name: name + ".yaml", Content: text}}, anyEnv{}); err != nil {
+			t.Errorf("%v", err)
 		}
 	}
 }

@@ -32,13 +32,15 @@ var instant = time.Date(2025, 12, 31, 12, 0, 0, 0, time.UTC)
 // connections all end there: providers keep their URLs as they are, and what
 // they really send can be looked at.
 type wire struct {
-	sender *grant.Sender
-	answer http.HandlerFunc
-	seen   []*seen
+	sender    *grant.Sender
+	transport http.RoundTripper
+	answer    http.HandlerFunc
+	seen      []*seen
 }
 
 type seen struct {
-	method, url string
+	method, url string // without the query
+	query       string
 	header      http.Header
 	body        string
 	params      map[string]any // of query and body together
@@ -58,13 +60,14 @@ func newWire(t *testing.T, answer http.HandlerFunc) *wire {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the one certificate is for no host of the catalogue
 	}
 	t.Cleanup(transport.CloseIdleConnections)
+	w.transport = transport
 	w.sender = grant.New(grant.Options{Transport: transport, Now: func() time.Time { return instant }})
 	return w
 }
 
 func (w *wire) serve(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	s := &seen{method: r.Method, url: "https://" + r.Host + r.URL.Path, header: r.Header, body: string(body), params: map[string]any{}}
+	s := &seen{method: r.Method, url: "https://" + r.Host + r.URL.Path, query: r.URL.RawQuery, header: r.Header, body: string(body), params: map[string]any{}}
 	add := func(v url.Values) {
 		for k := range v {
 			s.params[k] = v.Get(k)
