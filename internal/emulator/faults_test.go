@@ -140,6 +140,7 @@ func TestFaultConnections(t *testing.T) {
 		}, true},
 		{"http_500", func(a answer) bool { return a.status == 500 }, false},
 		{"after:http_500", func(a answer) bool { return a.status == 500 }, true},
+		{"after:http_404", func(a answer) bool { return a.status == 404 }, true},
 		{"after:html", func(a answer) bool { return a.status == 200 }, true},
 	} {
 		t.Run(tt.mode, func(t *testing.T) {
@@ -261,14 +262,14 @@ func TestFaultQueue(t *testing.T) {
 	r := start(t, emulator.Options{Faults: []emulator.Fault{{At: "token", Client: "loser", Count: -1, Mode: emulator.Modes{"http_503"}}}})
 	r.next(
 		emulator.Fault{At: "refresh", Count: 2, Mode: emulator.Modes{"http_500"}},
-		emulator.Fault{At: "refresh", Client: "crm", Skip: 1, Mode: emulator.Modes{"http_502"}},
+		emulator.Fault{At: "refresh", Client: "crm", Skip: 2, Mode: emulator.Modes{"http_502"}},
 		emulator.Fault{At: "api", Path: "/api/me", Mode: emulator.Modes{"http_504"}},
 	)
 	var got []int
-	for range 5 {
+	for range 6 {
 		got = append(got, r.refresh("crm", "x").status)
 	}
-	want := []int{500, 500, 400, 502, 400}
+	want := []int{500, 500, 400, 400, 502, 400}
 	for i := range want {
 		if got[i] != want[i] {
 			t.Fatalf("refreshes met %v, want %v", got, want)

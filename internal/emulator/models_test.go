@@ -126,6 +126,13 @@ func TestModels(t *testing.T) {
 	}
 }
 
+func TestARefreshTokenIsItsClientsOnly(t *testing.T) {
+	r := start(t, emulator.Options{})
+	rt := r.login("crm").str("refresh_token")
+	r.wants("another client", r.refresh("other", rt), 400, "invalid_grant")
+	r.wants("its own", r.refresh("crm", rt), 200, "")
+}
+
 func TestF46_live_limit_kills_the_oldest_access_token(t *testing.T) {
 	r := start(t, emulator.Options{Clients: []emulator.Client{{ID: "zoho", Secret: "s", Profile: emulator.Profile{Model: emulator.Omitted, LiveLimit: 2}}}})
 	first := r.login("zoho")

@@ -95,6 +95,9 @@ func TestControlAddresses(t *testing.T) {
 	if _, there := a.v["scope"]; a.v["expires_in"] != 30.0 || there {
 		t.Errorf("what a change does not name stays: %s", a.body)
 	}
+	if b := r.refresh("crm", a.str("refresh_token")); b.str("refresh_token") != a.str("refresh_token") {
+		t.Error("the model did not stay")
+	}
 	if list := r.get("/_clients"); bytes.Contains(list.body, []byte(`"secret":"s"`)) || !bytes.Contains(list.body, []byte(`"id":"crm"`)) {
 		t.Errorf("clients = %s", list.body)
 	}
