@@ -207,9 +207,9 @@ func newAllowance(entries []string) (*allowance, error) {
 	return a, nil
 }
 
-// plain reports whether a host given by name may be spoken to over http. A name
-// that is not listed may still have an address that is.
-func (a *allowance) plain(host string) bool {
+// listed reports whether a host given by name may turn out to be one that is
+// listed: also a name that is not has an address that may be.
+func (a *allowance) listed(host string) bool {
 	if a.other || a.local && (host == "localhost" || strings.HasSuffix(host, ".localhost")) {
 		return true
 	}
@@ -260,13 +260,22 @@ func (c *Check) bad(raw string) string {
 		return err.Error()
 	}
 	a := c.network()
-	if err := a.guard.Check(u); err != nil {
-		return fmt.Sprintf("%s: add the address to network.allow if it is yours", dial.Reason(err))
-	}
 	host := u.Hostname()
-	literal := strings.Contains(host, ":") || strings.Trim(host, "0123456789.") == ""
-	if u.Scheme == "http" && !literal && !a.plain(host) {
+	if err := a.guard.Check(u); err != nil {
+		text := dial.Reason(err)
+		if would, err := newAllowance([]string{host}); err == nil && would.guard.Check(u) == nil {
+			text += ": add the address to network.allow if it is yours"
+		}
+		return text
+	}
+	if literal := strings.Contains(host, ":") || strings.Trim(host, "0123456789.") == ""; literal || a.listed(host) {
+		return ""
+	}
+	switch p := u.Port(); {
+	case u.Scheme == "http":
 		return fmt.Sprintf("plain http to %s: use https, or add the host to network.allow if it is yours", host)
+	case p != "" && p != "443" && p != "8443": // as the guarded dialer
+		return fmt.Sprintf("port %s of %s: add the host to network.allow if it is yours", p, host)
 	}
 	return ""
 }

@@ -154,73 +154,114 @@ func checkGrant(c *Check, def *freshet.Definition, g freshet.GrantType) {
 			c.Fault("grant", "device_code needs device_authorization_url (or issuer) of provider %s", p.Name)
 		}
 	case freshet.GrantPassword:
-		credential("username", "whose account it is")
-		credential("password", "that account's password")
+		if !shaped(p) {
+			credential("username", "whose account it is")
+			credential("password", "that account's password")
+		}
 	case freshet.GrantJWTBearer:
-		if cl.Key.IsZero() && cn.Credentials["assertion"].IsZero() {
+		if _, own := p.Request.Params["assertion"]; cl.Key.IsZero() && !own && !shaped(p) {
 			if cn.Client != "" {
-				clientField("key", "is needed by grant jwt_bearer: the private key that signs (or credentials.assertion of the connection)")
+				clientField("key", "is needed by grant jwt_bearer: the private key that signs")
 			} else {
-				c.Fault("client", "is needed by grant jwt_bearer: a client with the private key that signs (or credentials.assertion)")
+				c.Fault("client", "is needed by grant jwt_bearer: a client with the private key that signs")
 			}
 		}
 	case freshet.GrantTokenExchange:
-		credential("subject_token", "the token to exchange")
+		if !shaped(p) {
+			credential("subject_token", "the token to exchange")
+		}
 	case freshet.GrantRequest:
 		if p.Request.Body == "" && len(p.Request.Params) == 0 && len(p.Request.Headers) == 0 {
 			c.Fault("grant", "request needs the request of provider %s: what to send", p.Name)
 		}
 	}
+	missing := missingValues{c: c, def: def, reported: map[string]bool{}}
 	if g != freshet.GrantRefreshToken {
-		missingValues(c, def, g)
+		missing.request("request", &p.Request)
 	}
+	missing.request("refresh_request", p.RefreshRequest)
+	if p.SecondStep != nil {
+		missing.request("second_step.request", &p.SecondStep.Request)
+	}
+	missing.api(cn.API)
 }
 
-// missingValues reports names in the request's templates that nothing gives a
-// value. Without it they would only show when the first token is asked for.
-func missingValues(c *Check, def *freshet.Definition, g freshet.GrantType) {
-	cn, p := &def.Connection, &def.Provider
-	reported := map[string]bool{}
-	look := func(text string) {
-		if text == "" || !strings.Contains(text, "{{") {
-			return
-		}
-		t := c.compiled(text)
-		if t == nil {
-			return
-		}
-		for _, path := range t.Paths() {
-			root, _, _ := strings.Cut(path, ".")
-			root, _, _ = strings.Cut(root, "[")
-			_, credential := cn.Credentials[root]
-			_, variable := cn.Variables[root]
-			optional := p.Variables[root].Optional
-			if credential || variable || optional || reported[root] || slices.Contains(requestValues, root) {
-				continue
-			}
-			reported[root] = true
-			text := fmt.Sprintf("is needed: the request of provider %s names {{%s}}", p.Name, path)
-			if near := nearest(root, slices.Collect(maps.Keys(cn.Credentials))); near != "" {
-				text += fmt.Sprintf("; is %s meant to be it?", join("credentials", near))
-			}
-			c.Fault(join("credentials", root), "%s", text)
-		}
+// shaped reports whether the provider spells the request itself, so that the
+// standard parameters are not what matters.
+func shaped(p *freshet.Provider) bool {
+	return p.Request.Only || p.Request.Body != "" && !slices.Contains([]string{"form", "json", "query"}, p.Request.Body)
+}
+
+// missingValues reports names in templates that nothing gives a value. Without
+// it they would show when the first token is asked for, or used.
+type missingValues struct {
+	c        *Check
+	def      *freshet.Definition
+	reported map[string]bool
+}
+
+func (m *missingValues) request(field string, r *freshet.TokenRequest) {
+	if r == nil {
+		return
 	}
-	look(p.Request.URL)
-	look(p.Request.Body)
-	for _, m := range []map[string]string{p.Request.Params, p.Request.Headers} {
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			look(m[k])
+	where := fmt.Sprintf("%s of provider %s", field, m.def.Provider.Name)
+	m.look(where, r.URL, requestValues)
+	m.look(where, r.Body, requestValues)
+	for _, values := range []map[string]string{r.Params, r.Headers} {
+		for _, k := range slices.Sorted(maps.Keys(values)) {
+			m.look(where, values[k], requestValues)
 		}
 	}
 }
 
-// requestValues are the names that a token request's templates see without
-// anybody giving them, see freshet.TokenRequest.
-var requestValues = []string{
-	"client_id", "client_secret", "scope", "code", "code_verifier", "redirect_uri", "device_code", "refresh_token", "grant_type",
-	"access_token", "answer", "assertion", "uuid", "now", "in", "nonce",
+func (m *missingValues) api(a *freshet.API) {
+	if a == nil {
+		return
+	}
+	m.look("api.base_url", a.BaseURL, injectionValues)
+	for i, in := range a.Inject {
+		m.look(index("api.inject", i), in.Template, injectionValues)
+	}
+	for _, k := range slices.Sorted(maps.Keys(a.Headers)) {
+		m.look(join("api.headers", k), a.Headers[k], injectionValues)
+	}
 }
+
+func (m *missingValues) look(where, text string, known []string) {
+	if !strings.Contains(text, "{{") {
+		return
+	}
+	t := m.c.compiled(text)
+	if t == nil {
+		return // said where it stands
+	}
+	for _, path := range t.Paths() {
+		name := strings.TrimPrefix(strings.TrimPrefix(path, "credentials."), "variables.")
+		root, _, _ := strings.Cut(name, ".")
+		root, _, _ = strings.Cut(root, "[")
+		_, credential := m.def.Connection.Credentials[name]
+		_, variable := m.def.Variable(name)
+		if credential || variable || m.reported[name] || slices.Contains(known, root) {
+			continue
+		}
+		m.reported[name] = true
+		text := fmt.Sprintf("is needed: %s names {{%s}}", where, path)
+		if near := nearest(name, slices.Collect(maps.Keys(m.def.Connection.Credentials))); near != "" {
+			text += fmt.Sprintf("; is %s meant to be it?", join("credentials", near))
+		}
+		m.c.Fault(join("credentials", name), "%s", text)
+	}
+}
+
+// What templates see without anybody giving it, by its first name: see
+// freshet.TokenRequest and freshet.Injection.
+var (
+	requestValues = []string{
+		"client_id", "client_secret", "scope", "code", "code_verifier", "redirect_uri", "device_code", "refresh_token",
+		"access_token", "answer", "assertion", "uuid", "now", "in",
+	}
+	injectionValues = []string{"access_token", "scheme", "session", "answer", "client_id", "uuid"}
+)
 
 func checkPolicy(c *Check, p *freshet.Policy) {
 	if err := p.Check(); err != nil {

@@ -337,7 +337,9 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 		return nil, false
 	}
 	defer func() { d.depth-- }()
-	d.it.places[path] = d.placeOf(n)
+	if path != "" { // the resource itself is where its name is
+		d.it.places[path] = d.placeOf(n)
+	}
 	n, leave := d.follow(n, path)
 	defer leave()
 	if n == nil {
@@ -400,12 +402,12 @@ func (d *decoder) object(t reflect.Type, n *yaml.Node, path string) (any, bool) 
 		return nil, false
 	}
 	o := d.r.objects[t]
-	out, all := map[string]any{}, true
+	out, all, known := map[string]any{}, true, true
 	for _, p := range d.pairs(n, path) {
 		i, ok := o.byName[p.key]
 		if !ok {
 			d.unknownField(o, p, path)
-			all = false
+			all, known = false, false
 			continue
 		}
 		f := o.fields[i]
@@ -413,7 +415,8 @@ func (d *decoder) object(t reflect.Type, n *yaml.Node, path string) (any, bool) 
 		out[f.name], all = v, all && ok
 	}
 	for _, f := range o.fields {
-		if _, ok := out[f.name]; f.required && !ok && all {
+		// A field that is needed may be there under a wrong name.
+		if _, ok := out[f.name]; f.required && !ok && known {
 			d.fault(n, join(path, f.name), "is needed")
 			all = false
 		}
@@ -427,8 +430,10 @@ func (d *decoder) unknownField(o *object, p pair, path string) {
 		text += near
 	} else if inner := d.inside(o, p.key); inner != "" {
 		text += "; it belongs in " + inner
-	} else {
+	} else if len(o.fields) <= 16 {
 		text += "; the fields are " + strings.Join(o.names(), ", ")
+	} else {
+		text += "; the fields are in: freshet apply --schema"
 	}
 	d.fault(p.at, join(path, p.key), "%s", text)
 }

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -75,7 +76,11 @@ func compose(p parts) (*freshet.Definition, []problem) {
 			fault(join("variables", unknown), "has no value, and %s of provider %s needs it%s: %s", field, p.provider.Name, doc, where)
 		case unknown != "":
 		case err != nil:
-			fault("variables", "%s of provider %s: %v", field, p.provider.Name, err)
+			text := err.Error()
+			if e, ok := errors.AsType[*template.Error](err); ok {
+				text = e.Msg
+			}
+			fault("variables", "%s of provider %s: %s", field, p.provider.Name, text)
 		default:
 			*u = filled
 		}

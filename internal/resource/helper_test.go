@@ -34,7 +34,19 @@ func (k *keyring) SaveKeyring(_ context.Context, sealed []byte, revision int64) 
 	return nil
 }
 
-// newBook opens a book over a database and a vault of its own.
+func newVault(t testing.TB) *vault.Vault {
+	t.Helper()
+	key := make([]byte, 32)
+	rand.Read(key)
+	v, err := vault.Open(t.Context(), &keyring{}, vault.MasterKeyText("the test", freshet.NewSecret(base64.StdEncoding.EncodeToString(key))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// newBook opens a book over a database of its own, and a vault of its own
+// unless the options have one.
 func newBook(t testing.TB, o resource.Options) (*resource.Book, *store.Store) {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
@@ -42,13 +54,10 @@ func newBook(t testing.TB, o resource.Options) (*resource.Book, *store.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	key := make([]byte, 32)
-	rand.Read(key)
-	v, err := vault.Open(t.Context(), &keyring{}, vault.MasterKeyText("the test", freshet.NewSecret(base64.StdEncoding.EncodeToString(key))))
-	if err != nil {
-		t.Fatal(err)
+	o.Store = db
+	if o.Sealer == nil {
+		o.Sealer = newVault(t)
 	}
-	o.Store, o.Sealer = db, v
 	if o.Catalogue.Provider == nil {
 		o.Catalogue = resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest}
 	}

@@ -56,7 +56,7 @@ func parseYAML(f File) (docs []*yaml.Node, fault *Fault) {
 			return docs, nil
 		}
 		if err != nil {
-			return nil, yamlFault(f.Name, err)
+			return nil, yamlFault(f, err)
 		}
 		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
 			docs = append(docs, n.Content[0])
@@ -64,26 +64,34 @@ func parseYAML(f File) (docs []*yaml.Node, fault *Fault) {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^line (\d+): `)
+var (
+	yamlLine    = regexp.MustCompile(`^line (\d+): `)
+	yamlAnchor  = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+	yamlGrammar = regexp.MustCompile(`^did not find expected (node content|key|<|'-'|',')`)
+)
 
 // yamlFault words a syntax error. The parser quotes the names of anchors, and
 // a secret that begins with * reads as one, so that text is not repeated.
-func yamlFault(file string, err error) *Fault {
-	f := &Fault{Place: Place{File: file}}
+func yamlFault(file File, err error) *Fault {
+	f := &Fault{Place: Place{File: file.Name, Line: 1}}
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		f.Line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
+		if yamlGrammar.MatchString(text) {
+			f.Line++ // these count lines from 0
+		}
 	}
-	switch {
-	case strings.Contains(text, "unknown anchor"):
-		text = "text that begins with * refers to an anchor, and there is none of that name: put such text in quotes"
-	case strings.Contains(text, "cannot start any token") || strings.Contains(text, "tab character"):
-		text = "is not YAML here: indent with spaces, not tabs, and put text with special characters in quotes"
-	default:
-		text = "is not YAML here: " + text
+	if m := yamlAnchor.FindStringSubmatch(text); m != nil {
+		before, _, _ := strings.Cut(file.Content, "*"+m[1])
+		f.Line = strings.Count(before, "\n") + 1
+		f.Detail = "text that begins with * refers to an anchor, and there is none of that name: put such text in quotes"
+		return f
 	}
-	f.Detail = text
+	if strings.Contains(text, "cannot start any token") || strings.Contains(text, "tab character") {
+		text = "indent with spaces, not tabs, and put text with special characters in quotes"
+	}
+	f.Detail = "is not YAML here: " + text
 	return f
 }
 

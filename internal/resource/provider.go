@@ -158,8 +158,8 @@ func checkAPI(c *Check, a *freshet.API) {
 	c.URLTemplate("api.base_url", a.BaseURL, nil)
 	for i, h := range a.Hosts {
 		at := index("api.hosts", i)
-		if strings.Contains(h, "://") {
-			c.Fault(at, "is a host, or host:port, without https://")
+		if strings.Contains(h, "://") || strings.Contains(h, "*") {
+			c.Fault(at, "is a host, or host:port, in full and without https://")
 			continue
 		}
 		if t := c.Template(at, h); t != nil && len(t.Paths()) == 0 {
@@ -212,8 +212,10 @@ func checkInjection(c *Check, field string, in freshet.Injection) {
 		return
 	}
 	switch {
-	case in.Header != "":
-		c.Headers(field, map[string]string{in.Header: ""})
+	case in.Header != "" && !isToken(in.Header):
+		c.Fault(field+".header", "%q is not the name of a header", in.Header)
+	case in.Header != "" && slices.Contains(connectionHeaders, strings.ToLower(in.Header)):
+		c.Fault(field+".header", "%s belongs to the connection itself", in.Header)
 	case in.Cookie != "" && !isToken(in.Cookie):
 		c.Fault(field+".cookie", "%q is not the name of a cookie", in.Cookie)
 	case in.Query != "" && strings.ContainsAny(in.Query, "=&# "):
