@@ -114,6 +114,9 @@ func (s *Sender) startDevice(ctx context.Context, def *freshet.Definition) (Devi
 		if out.Err != nil && out.Err.Class != Retryable {
 			return Device{}, out.Err
 		}
+		if code := text("error"); code != "" { // GitHub says device_flow_disabled with status 200
+			return Device{}, &Error{Class: Misconfigured, Code: shown(code, 64), Status: r.Status, Detail: shown(text("error_description"), 200)}
+		}
 		return Device{}, &Error{Class: Retryable, Code: "missing_device_code", Status: r.Status, Detail: "the answer holds no device_code"}
 	}
 	if d.UserCode == "" || d.UserCode != shown(d.UserCode, 64) {

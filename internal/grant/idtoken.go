@@ -88,8 +88,12 @@ func (s *Sender) VerifyID(ctx context.Context, def *freshet.Definition, raw fres
 	id := cmpOr(def.Client.ID, def.Connection.ID)
 	// A little slack for two clocks; go-oidc knows none for exp.
 	now := func() time.Time { return s.now().Add(-time.Minute) }
-	t, err := oidc.NewVerifier(name, keys, &oidc.Config{ClientID: id, SupportedSigningAlgs: algs, Now: now}).Verify(ctx, raw.Reveal())
+	seen := &watched{keys: keys}
+	t, err := oidc.NewVerifier(name, seen, &oidc.Config{ClientID: id, SupportedSigningAlgs: algs, Now: now}).Verify(ctx, raw.Reveal())
 	if err != nil {
+		if errors.Is(seen.err, errKeys) {
+			err = seen.err
+		}
 		return IDToken{}, err
 	}
 	var claims struct {
@@ -113,6 +117,18 @@ func (s *Sender) VerifyID(ctx context.Context, def *freshet.Definition, raw fres
 		return IDToken{}, errors.New("the ID token's nonce is not the one that was sent")
 	}
 	return IDToken{Issuer: t.Issuer, Subject: t.Subject, Claims: all}, nil
+}
+
+// watched keeps the error of its keys: go-oidc only writes it into its own.
+type watched struct {
+	keys *keySet
+	err  error
+}
+
+// VerifySignature asks the keys.
+func (w *watched) VerifySignature(ctx context.Context, raw string) (payload []byte, err error) {
+	payload, w.err = w.keys.VerifySignature(ctx, raw)
+	return payload, w.err
 }
 
 // A keySet is an issuer's published keys, kept until a token names one that is

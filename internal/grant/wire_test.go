@@ -295,7 +295,9 @@ func TestRefusedBeforeSending(t *testing.T) {
 		}, Ask{RefreshToken: secret("r")}, "bad_template", "client acme: headers.X-A:1:1: v: byte 2 may not stand in a header"},
 		{"S33 literal control characters", func(d *freshet.Definition) { d.Client.RequestHeaders = map[string]string{"X-A": "x\ny"} }, Ask{RefreshToken: secret("r")}, "bad_header", "byte 2"},
 		{"S13 an idempotency key would let the transport repeat", func(d *freshet.Definition) { d.Provider.Request.Headers = freshet.Values{"idempotency-key": "1"} }, Ask{RefreshToken: secret("r")}, "bad_header", "idempotency-key"},
-		{"S25 hop-by-hop headers", func(d *freshet.Definition) { d.Provider.Request.Headers = freshet.Values{"Connection": "Authorization"} }, Ask{RefreshToken: secret("r")}, "bad_header", "Connection"},
+		{"S25 hop-by-hop headers", func(d *freshet.Definition) {
+			d.Provider.Request.Headers = freshet.Values{"Connection": "Authorization"}
+		}, Ask{RefreshToken: secret("r")}, "bad_header", "Connection"},
 		{"method", func(d *freshet.Definition) { d.Provider.Request.Method = "CONNECT" }, Ask{RefreshToken: secret("r")}, "bad_method", "CONNECT"},
 		{"unknown client_auth", func(d *freshet.Definition) { d.Provider.ClientAuth = "digest" }, Ask{RefreshToken: secret("r")}, "bad_client_auth", `"digest"`},
 		{"secret without an id", func(d *freshet.Definition) { d.Client.ID = ""; d.Provider.ClientAuth = freshet.AuthBasic }, Ask{RefreshToken: secret("r")}, "no_client_id", "client acme"},
