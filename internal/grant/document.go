@@ -214,7 +214,7 @@ func (d *document) object() string {
 
 // looksLikeHTML reports whether a body is a page for people.
 func (d *document) looksLikeHTML() bool {
-	return d.kind == bodyText && len(d.text) > 0 && d.text[0] == '<' && !bytes.HasPrefix(d.text, []byte("<?xml"))
+	return d.kind == bodyText && d.text[0] == '<' && !bytes.HasPrefix(d.text, []byte("<?xml"))
 }
 
 // value returns the document for a predicate: maps, lists, strings, float64,

@@ -279,7 +279,7 @@ func readLifetime(n node, e freshet.Expiry) (life time.Duration, at time.Time, o
 		if !ok {
 			return 0, time.Time{}, false
 		}
-		return inSeconds(f * unitOf(e.Unit).Seconds()), time.Time{}, true
+		return inSeconds(f * float64(unitOf(e.Unit)) / float64(time.Second)), time.Time{}, true
 	}
 	return 0, at, ok || !at.IsZero()
 }
@@ -319,7 +319,7 @@ func inSeconds(f float64) time.Duration {
 // time formats can write.
 func unixInstant(f float64, unit time.Duration) time.Time {
 	const last = 253_402_300_799 // the end of the year 9999
-	f = max(0, min(f*unit.Seconds(), last))
+	f = max(0, min(f*float64(unit)/float64(time.Second), last))
 	whole, part := math.Modf(f)
 	return time.Unix(int64(whole), int64(part*1e3)*1e6).UTC()
 }

@@ -151,7 +151,7 @@ func (a *reading) access() (token, fault string) {
 	}
 	s, ok := n.str()
 	switch {
-	case isNothing(s):
+	case ok && isNothing(s):
 		return "", accessMissing
 	case !ok || !isVisible(s):
 		return "", accessBad
@@ -317,7 +317,8 @@ func (a *reading) scheme() (typ, scheme string) {
 func (a *reading) readScope(t, prior *freshet.Token) {
 	n, ok := a.find(a.shape.Scope, "scope")
 	if !ok || n.kind() == 'n' {
-		if a.r.Refresh {
+		t.Scope = a.r.Scope
+		if a.r.Refresh && prior.Scope != "" {
 			t.Scope = prior.Scope
 		}
 		return

@@ -103,6 +103,49 @@ type Expected struct {
 // Load reads the corpus.
 func Load(t testing.TB) []Case {
 	t.Helper()
+	var file struct{ Cases []Case }
+	read(t, &file)
+	if len(file.Cases) == 0 {
+		t.Fatal("the corpus is empty")
+	}
+	return file.Cases
+}
+
+// A Verdict is what a code means when nothing else speaks.
+type Verdict struct {
+	Class     string
+	Uncertain bool
+}
+
+// Tables returns the code tables of the corpus.
+func Tables(t testing.TB) map[string]Verdict {
+	t.Helper()
+	var file struct {
+		Tables struct {
+			Permanent     []string          `json:"permanent"`
+			Misconfigured []string          `json:"misconfigured"`
+			Retryable     map[string]string `json:"retryable"`
+		} `json:"code_table"`
+	}
+	read(t, &file)
+	out := map[string]Verdict{}
+	for _, code := range file.Tables.Permanent {
+		out[code] = Verdict{Class: string(grant.Permanent)}
+	}
+	for _, code := range file.Tables.Misconfigured {
+		out[code] = Verdict{Class: string(grant.Misconfigured)}
+	}
+	for code, how := range file.Tables.Retryable {
+		out[code] = Verdict{Class: string(grant.Retryable), Uncertain: how == "uncertain"}
+	}
+	if len(out) == 0 {
+		t.Fatal("the corpus has no code tables")
+	}
+	return out
+}
+
+func read(t testing.TB, v any) {
+	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -121,14 +164,9 @@ func Load(t testing.TB) []Case {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file struct{ Cases []Case }
-	if err := json.Unmarshal(b, &file); err != nil {
+	if err := json.Unmarshal(b, v); err != nil {
 		t.Fatal(err)
 	}
-	if len(file.Cases) == 0 {
-		t.Fatal("the corpus is empty")
-	}
-	return file.Cases
 }
 
 // Find returns the case with the id.
@@ -264,6 +302,14 @@ func (c Case) Definition(url string) *freshet.Definition {
 	case freshet.GrantJWTBearer:
 		d.Client.Key = key()
 	}
+	if c.Headers["DPoP-Nonce"] != "" {
+		d.Client.DPoP = true
+		k, err := grant.NewDPoPKey()
+		if err != nil {
+			panic(err)
+		}
+		d.DPoPKey = k
+	}
 	return d
 }
 
@@ -285,10 +331,13 @@ func (c Case) Ask() grant.Ask {
 	if prior := c.Prior(); prior != nil {
 		return grant.Ask{RefreshToken: prior.Refresh, Previous: prior}
 	}
-	return grant.Ask{
-		Code: freshet.NewSecret("code-1"), Verifier: freshet.NewSecret("verifier-1"), RedirectURI: "http://127.0.0.1/callback/oauth2",
-		DeviceCode: freshet.NewSecret("device-code-1"),
+	switch c.Grant() {
+	case freshet.GrantAuthorizationCode:
+		return grant.Ask{Code: freshet.NewSecret("code-1"), Verifier: freshet.NewSecret("verifier-1"), RedirectURI: "http://127.0.0.1/callback/oauth2"}
+	case freshet.GrantDeviceCode:
+		return grant.Ask{DeviceCode: freshet.NewSecret("device-code-1")}
 	}
+	return grant.Ask{}
 }
 
 // Stored returns the refresh token that the store must hold after o, given what
