@@ -2,9 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -34,12 +31,25 @@ func (s *Store) AppendAudit(ctx context.Context, rows []AuditRow, link func(last
 			return err
 		}
 		link(last, rows)
-		for batch := range slices.Chunk(rows, auditBatch) {
-			args := make([]any, 0, auditColumns*len(batch))
-			for _, r := range batch {
-				args = append(args, r.At.UnixMilli(), r.Actor, r.Action, r.Subject, r.Detail, r.Hash)
+		// Most of a row's cost is the statement's, so that many go in one.
+		args := func(i int, into []any) []any {
+			r := &rows[i]
+			return append(into, r.At.UnixMilli(), r.Actor, r.Action, r.Subject, r.Detail, r.Hash)
+		}
+		full := len(rows) / auditBatch
+		if p, ok := tx.(repeater); ok && full > 0 {
+			if err := p.Repeat(ctx, insertAuditBatch, full, func(n int, into []any) []any {
+				for i := n * auditBatch; i < (n+1)*auditBatch; i++ {
+					into = args(i, into)
+				}
+				return into
+			}); err != nil {
+				return err
 			}
-			if _, err := tx.Exec(ctx, insertAudit(len(batch)), args...); err != nil {
+			rows = rows[full*auditBatch:]
+		}
+		for i := range rows {
+			if _, err := tx.Exec(ctx, insertAudit, args(i, nil)...); err != nil {
 				return err
 			}
 		}
@@ -48,38 +58,17 @@ func (s *Store) AppendAudit(ctx context.Context, rows []AuditRow, link func(last
 }
 
 const (
-	auditColumns = 6
-	auditBatch   = 64 // rows in one statement: most of the cost is the statement's
+	auditBatch       = 8
+	insertAudit      = `INSERT INTO audit (at, actor, action, subject, detail, hash) VALUES ($1, $2, $3, $4, $5, $6)`
+	insertAuditBatch = insertAudit + `,
+		($7, $8, $9, $10, $11, $12), ($13, $14, $15, $16, $17, $18), ($19, $20, $21, $22, $23, $24), ($25, $26, $27, $28, $29, $30),
+		($31, $32, $33, $34, $35, $36), ($37, $38, $39, $40, $41, $42), ($43, $44, $45, $46, $47, $48)`
 )
 
-// insertAudit is the statement for n rows.
-func insertAudit(n int) string {
-	if n == auditBatch {
-		return insertFullBatch
-	}
-	return insertAuditRows(n)
-}
-
-var insertFullBatch = insertAuditRows(auditBatch)
-
-func insertAuditRows(n int) string {
-	var b strings.Builder
-	b.WriteString(`INSERT INTO audit (at, actor, action, subject, detail, hash) VALUES `)
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteByte('(')
-		for j := range auditColumns {
-			if j > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteByte('$')
-			b.WriteString(strconv.Itoa(i*auditColumns + j + 1))
-		}
-		b.WriteByte(')')
-	}
-	return b.String()
+// A repeater is a Querier that can run one statement for many rows at less cost
+// than one by one.
+type repeater interface {
+	Repeat(ctx context.Context, query string, rows int, args func(row int, into []any) []any) error
 }
 
 // Audit lists rows with a Seq above after, oldest first, at most limit.

@@ -25,6 +25,32 @@ func (q querier) Exec(ctx context.Context, query string, args ...any) (int64, er
 	return r.RowsAffected()
 }
 
+// Repeat runs one statement for many rows of arguments, parsing it once.
+func (q querier) Repeat(ctx context.Context, query string, rows int, args func(row int, into []any) []any) error {
+	p, ok := q.q.(interface {
+		PrepareContext(context.Context, string) (*sql.Stmt, error)
+	})
+	if !ok {
+		return errors.New("sqlite: this querier repeats no statements")
+	}
+	stmt, err := p.PrepareContext(ctx, query)
+	if err != nil {
+		return describe(err)
+	}
+	defer stmt.Close()
+	// With a context that can end, the driver starts a goroutine for each run;
+	// the transaction's own context still ends it all.
+	ctx = context.WithoutCancel(ctx)
+	var into []any
+	for i := range rows {
+		into = args(i, into[:0])
+		if _, err := stmt.ExecContext(ctx, into...); err != nil {
+			return describe(err)
+		}
+	}
+	return nil
+}
+
 func (q querier) Query(ctx context.Context, query string, args ...any) (store.Rows, error) {
 	rows, err := q.q.QueryContext(ctx, query, args...)
 	if err != nil {
