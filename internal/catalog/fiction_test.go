@@ -412,3 +412,42 @@ response:
 		})
 	}
 }
+
+// TestOthersBecomeTokens does for the entries without a fact what
+// TestExamplesBecomeTokens does for the rest.
+func TestOthersBecomeTokens(t *testing.T) {
+	for _, c := range []struct {
+		name, answer    string
+		access, refresh string
+		life            time.Duration
+		param, value    string // one that the request must hold
+	}{
+		{"slack-user", `{"ok":true,"access_token":"bot","refresh_token":"bot-rt","expires_in":1,"authed_user":{"id":"U1","scope":"search:read","access_token":"person","refresh_token":"person-rt","expires_in":43200,"token_type":"user"}}`,
+			"person", "person-rt", 12 * time.Hour, "code", "code-1"},
+		{"amazon-cognito", `{"access_token":"at","refresh_token":"rt","id_token":"jwt","expires_in":3600,"token_type":"Bearer"}`, "at", "rt", time.Hour, "code", "code-1"},
+		{"ringcentral", `{"access_token":"at","refresh_token":"rt","expires_in":3600,"refresh_token_expires_in":604800,"token_type":"bearer","scope":"ReadAccounts","owner_id":"1"}`, "at", "rt", time.Hour, "code", "code-1"},
+		{"zoom-server", `{"access_token":"at","token_type":"bearer","expires_in":3599,"scope":"user:read"}`, "at", "", 3599 * time.Second, "grant_type", "account_credentials"},
+		{"github-app", `{"token":"ghs_x","expires_at":"2025-12-31T13:00:00Z","permissions":{"issues":"write"}}`, "ghs_x", "", time.Hour, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, ok := Provider(c.name)
+			if !ok {
+				t.Fatal("is not in the catalogue")
+			}
+			w := newWire(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, c.answer) })
+			out := w.sender.Ask(t.Context(), definition(p), obtain(p))
+			if out.Err != nil {
+				t.Fatalf("Ask: %v", out.Err)
+			}
+			if got := out.Token; got.Access.Reveal() != c.access || got.Refresh.Reveal() != c.refresh || !got.Expiry.Equal(instant.Add(c.life)) {
+				t.Errorf("token %q, %q until %v", got.Access.Reveal(), got.Refresh.Reveal(), got.Expiry)
+			}
+			if c.param != "" && fmt.Sprint(w.seen[0].params[c.param]) != c.value {
+				t.Errorf("%s=%v, want %s", c.param, w.seen[0].params[c.param], c.value)
+			}
+			if c.name == "github-app" && strings.Count(w.seen[0].header.Get("Authorization"), ".") != 2 {
+				t.Errorf("Authorization %q holds no JWT", w.seen[0].header.Get("Authorization"))
+			}
+		})
+	}
+}
