@@ -192,8 +192,8 @@ func (c *Conn) giveBack(v *view, id string, cause error) error {
 
 // request says what to ask for: the refresh of what is stored, or a token anew.
 func (c *Conn) request(v *view) grant.Ask {
-	if v.tok == nil {
-		return grant.Ask{RefreshToken: v.seed()}
+	if v.tok == nil || v.reseeded() {
+		return grant.Ask{RefreshToken: v.seed(), Previous: v.tok}
 	}
 	return grant.Ask{RefreshToken: v.tok.Refresh, Scope: v.tok.Scope, Previous: v.tok}
 }

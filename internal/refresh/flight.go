@@ -90,10 +90,10 @@ func (c *Conn) gate(v *view, now time.Time, cause Cause) error {
 	if cause == CausePerson {
 		return nil
 	}
-	if v.row.State == freshet.StateReauth {
+	changed := v.row.Definition != v.def.Revision && (v.row.State == freshet.StateMisconfigured || v.corrected())
+	if v.row.State == freshet.StateReauth && !changed {
 		return s.stateError(v, now)
 	}
-	changed := v.row.State == freshet.StateMisconfigured && v.row.Definition != v.def.Revision
 	if wait := v.row.NotBefore.Sub(now); wait > 0 && !changed {
 		return s.stateError(v, now)
 	}
@@ -107,10 +107,26 @@ func (c *Conn) gate(v *view, now time.Time, cause Cause) error {
 	return s.clients.gate(v, now)
 }
 
+// corrected reports whether what a person has to bring to a connection that
+// wants one may be in its changed definition: a password, a refresh token.
+func (v *view) corrected() bool {
+	if v.row.State != freshet.StateReauth || v.row.Reason == freshet.ReasonRevoked {
+		return false
+	}
+	return !v.def.Connection.Grant.Interactive() || v.reseeded()
+}
+
+// reseeded reports whether the definition brings another refresh token than
+// the one that was refused.
+func (v *view) reseeded() bool {
+	seed := v.seed()
+	return v.row.State == freshet.StateReauth && v.row.Definition != v.def.Revision && !seed.IsZero() && (v.tok == nil || !seed.Equal(v.tok.Refresh))
+}
+
 // cannot tells why no request could possibly bring a token: only a person can
 // help. An empty reason means that one could.
 func cannot(v *view) (freshet.Reason, string) {
-	if v.def.Connection.Refresh.By != "" || v.tok != nil && !v.tok.Refresh.IsZero() {
+	if v.def.Connection.Refresh.By != "" || v.tok != nil && !v.tok.Refresh.IsZero() || v.reseeded() {
 		return "", ""
 	}
 	if v.tok != nil && v.def.Provider.RefreshRequest != nil {

@@ -590,6 +590,49 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a corrected password or refresh token ends reauth", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			c := w.add("crm", "", func(d *freshet.Definition) { d.Connection.Grant = freshet.GrantPassword })
+			wrong := true
+			w.prov.answer = func(int, *freshet.Definition, grant.Ask) *grant.Outcome {
+				if wrong {
+					return ptr(refused(grant.Permanent, "invalid_grant", false))
+				}
+				return nil
+			}
+			for range 3 {
+				_, err := c.Token(context.Background(), 0)
+				wantStateError(t, err, freshet.StateReauth, freshet.ReasonInvalidGrant)
+			}
+			w.wantAsks(1)
+			wrong = false
+			def := *w.defs.m["crm"]
+			def.Revision++
+			w.defs.put(&def)
+			if err := w.src.Invalidate(context.Background(), nil, "crm"); err != nil {
+				t.Fatal(err)
+			}
+			w.token(c)
+			w.wantAsks(2)
+
+			w.prov.grantTo("good")
+			r := w.add("seeded", "", func(d *freshet.Definition) {
+				d.Connection.Grant = freshet.GrantRefreshToken
+				d.Connection.Credentials = map[string]freshet.Secret{"refresh_token": freshet.NewSecret("bad")}
+			})
+			if _, err := r.Token(context.Background(), 0); err == nil {
+				t.Fatal("a refresh token that nobody issued was accepted")
+			}
+			def = *w.defs.m["seeded"]
+			def.Revision++
+			def.Connection.Credentials = map[string]freshet.Secret{"refresh_token": freshet.NewSecret("good")}
+			w.defs.put(&def)
+			if err := w.src.Invalidate(context.Background(), nil, "seeded"); err != nil {
+				t.Fatal(err)
+			}
+			w.token(r)
+		})
+	})
 	t.Run("a dead refresh token of a grant that can log in again is no dead end", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			c := w.add("crm", "RT", func(d *freshet.Definition) { d.Connection.Grant = freshet.GrantPassword })

@@ -105,11 +105,13 @@ func (s *Store) CountProvider(ctx context.Context, provider string) (n int64, er
 
 // EnsureToken makes the row of a new connection, or brings name, client and
 // provider of an existing one up to date; one that was misconfigured is looked
-// at again at once. It belongs in the transaction that writes the connection.
+// at again at once, and one that never had a token begins anew. It belongs in the transaction that writes the connection.
 func EnsureToken(ctx context.Context, tx Querier, t Token, now time.Time) error {
 	_, err := tx.Exec(ctx, `INSERT INTO tokens (id, name, client, provider, state, reason, next_at, protocol, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, client = excluded.client, provider = excluded.provider,
+			state = CASE WHEN tokens.gen = 0 THEN excluded.state ELSE tokens.state END,
+			reason = CASE WHEN tokens.gen = 0 THEN excluded.reason ELSE tokens.reason END,
 			next_at = CASE WHEN tokens.state = 'misconfigured' THEN excluded.updated_at ELSE tokens.next_at END,
 			updated_at = excluded.updated_at`,
 		string(t.ID), t.Name, t.Client, t.Provider, string(t.State), string(t.Reason), ms(t.NextAt), Protocol, now.UnixMilli())
