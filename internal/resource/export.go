@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -189,14 +190,42 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
 }
 
-// textNode quotes what would not read back as the same text.
+// textNode chooses how a text is written, so that it reads back as the same:
+// plain where a person would, lines as lines, everything odd in quotes with
+// escapes. The encoder's own choice loses blanks at the ends of lines.
 func textNode(s string) *yaml.Node {
-	n := &yaml.Node{}
-	n.SetString(s)
-	if s == freshet.Redacted || s == "" {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	switch {
+	case s == freshet.Redacted || s == "":
 		n.Style = yaml.SingleQuotedStyle
+	case ordinary(s):
+	case strings.Contains(s, "\n") && ordinaryLines(s):
+		n.Style = yaml.LiteralStyle
+	default:
+		n.Style = yaml.DoubleQuotedStyle
 	}
 	return n
+}
+
+// ordinary reports whether s is printable text without blanks at its ends.
+func ordinary(s string) bool {
+	for _, c := range s {
+		if c != ' ' && !unicode.IsGraphic(c) || unicode.IsSpace(c) && c != ' ' || c == '\ufeff' {
+			return false
+		}
+	}
+	return s != "" && strings.TrimSpace(s) == s
+}
+
+// ordinaryLines reports whether s is made of such lines, one line end at most
+// after the last.
+func ordinaryLines(s string) bool {
+	for line := range strings.Lines(s) {
+		if !ordinary(strings.TrimSuffix(line, "\n")) {
+			return false
+		}
+	}
+	return true
 }
 
 func sortedKeys(m map[string]any) []string {

@@ -13,8 +13,13 @@ type Key struct {
 	Name string `json:"name"`
 }
 
-// String returns KIND/NAME, as the command line takes it.
-func (k Key) String() string { return k.Kind + "/" + k.Name }
+// String returns KIND/NAME, as the command line takes it, or KIND.
+func (k Key) String() string {
+	if k.Name == "" {
+		return k.Kind
+	}
+	return k.Kind + "/" + k.Name
+}
 
 // A Ref is a resource that another one names, and the field that names it.
 type Ref struct {
