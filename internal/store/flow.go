@@ -59,10 +59,10 @@ func (s *Store) TakeFlow(ctx context.Context, id string) (f Flow, err error) {
 		if err != nil {
 			return err
 		}
-		if f, err = scanFlow(tx.QueryRow(ctx, `SELECT `+flowColumns+` FROM flows WHERE id = $1 AND status = 'pending' AND expires_at > $2`, id, now.UnixMilli())); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `UPDATE flows SET status = 'taken' WHERE id = $1`, id)
+		// One statement, for where writers run side by side two could read the
+		// flow as pending before either changes it.
+		f, err = scanFlow(tx.QueryRow(ctx, `UPDATE flows SET status = 'taken' WHERE id = $1 AND status = 'pending' AND expires_at > $2
+			RETURNING `+flowColumns, id, now.UnixMilli()))
 		return err
 	})
 	return f, err
@@ -88,6 +88,15 @@ func (s *Store) EndFlow(ctx context.Context, id, status, detail string) error {
 func (s *Store) PollFlow(ctx context.Context, id string, sealed []byte, next time.Time) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
 		return one(tx.Exec(ctx, `UPDATE flows SET sealed = $1, poll_at = $2 WHERE id = $3 AND status = 'pending'`, sealed, ms(next), id))
+	})
+}
+
+// ClaimPoll gives the caller the next poll of a device flow, by moving it from
+// the instant that was read to a later one. ErrStale: somebody else has it, or
+// the flow has ended.
+func (s *Store) ClaimPoll(ctx context.Context, id string, seen, next time.Time) error {
+	return s.db.Tx(ctx, func(tx Querier) error {
+		return one(tx.Exec(ctx, `UPDATE flows SET poll_at = $1 WHERE id = $2 AND poll_at = $3 AND status = 'pending'`, ms(next), id, ms(seen)))
 	})
 }
 
