@@ -68,7 +68,7 @@ func TestBad(t *testing.T) {
 }
 
 // readSections reads files that lines "-- NAME --" separate.
-func readSections(t *testing.T, name string) (comment string, files []resource.File) {
+func readSections(t testing.TB, name string) (comment string, files []resource.File) {
 	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {

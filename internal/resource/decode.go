@@ -142,7 +142,7 @@ func (d *decoder) fault(n *yaml.Node, field, format string, args ...any) {
 }
 
 func (d *decoder) unknownKind(name string, at Place) Fault {
-	f := Fault{Place: at, Path: segment(name)}
+	f := Fault{Place: at, Path: segment(shown(name))}
 	if k := d.r.byName[name]; k != nil {
 		f.Detail = k.Name + " are not in this version of freshet: take them out of the file"
 		if k.Name == k.One {
@@ -346,7 +346,7 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 		return nil, false
 	}
 	if n.Kind != yaml.AliasNode && n.Style&yaml.TaggedStyle != 0 && !slices.Contains(plainTags, n.Tag) {
-		d.fault(n, path, "the tag %s means nothing here", n.Tag)
+		d.fault(n, path, "text that begins with ! is a tag, which means nothing here: put such text in quotes")
 		return nil, false
 	}
 	for t.Kind() == reflect.Pointer {
@@ -435,7 +435,18 @@ func (d *decoder) unknownField(o *object, p pair, path string) {
 	} else {
 		text += "; the fields are in: freshet apply --schema"
 	}
-	d.fault(p.at, join(path, p.key), "%s", text)
+	d.fault(p.at, join(path, shown(p.key)), "%s", text)
+}
+
+// shown is what an error may show of a name that nothing has: who forgets the
+// blank after a colon writes {secret:value}, and the value is in the name.
+func shown(name string) string {
+	for i, c := range name {
+		if c != '_' && c != '-' && c != '.' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') || i == 64 {
+			return name[:i] + "…"
+		}
+	}
+	return name
 }
 
 // inside returns the field one level down that name belongs to, if just one
@@ -464,6 +475,12 @@ func (d *decoder) members(t reflect.Type, n *yaml.Node, path string) (any, bool)
 	}
 	out, all := map[string]any{}, true
 	for _, p := range d.pairs(n, path) {
+		if t.Elem() == secretType && isNull(p.value) {
+			// The name may be a value that stands alone.
+			d.fault(p.at, path, "write NAME: VALUE; this one has no value")
+			all = false
+			continue
+		}
 		v, ok := d.value(t.Elem(), p.value, join(path, p.key), nil)
 		out[p.key], all = v, all && ok
 	}

@@ -150,10 +150,7 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages = append(pages, "../../README.md")
-	reg, err := resource.NewRegistry(resource.Core()...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg := mustRegistry(t)
 	var kinds []string
 	for _, k := range reg.Kinds() {
 		kinds = append(kinds, k.Name)

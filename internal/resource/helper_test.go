@@ -77,14 +77,19 @@ func (e env) Secret(string, string) (freshet.Secret, string, error) {
 	return freshet.Secret{}, "", errors.New("there is no file")
 }
 
-// decode reads one file named test.yaml.
-func decode(t testing.TB, text string, src resource.Source) (*resource.Set, error) {
+func mustRegistry(t testing.TB) *resource.Registry {
 	t.Helper()
 	r, err := resource.NewRegistry(resource.Core()...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Decode([]resource.File{{Name: "test.yaml", Content: text}}, src)
+	return r
+}
+
+// decode reads one file named test.yaml.
+func decode(t testing.TB, text string, src resource.Source) (*resource.Set, error) {
+	t.Helper()
+	return mustRegistry(t).Decode([]resource.File{{Name: "test.yaml", Content: text}}, src)
 }
 
 // apply applies one file and returns "created clients/a, …".

@@ -96,7 +96,7 @@ tables:
 		"tables: {A: {columns: {}}}":                               "test.yaml:1:23: tables.A.columns: is empty",
 		"tables: {A: {columns: {Key: string}, feed: cmr}}":         `test.yaml:1:44: tables.A.feed: there is no connection "cmr"; did you mean "crm"?`,
 		"tables: {A: {columns: {Key: string}, ratio: much}}":       `test.yaml:1:45: tables.A.ratio: a number is needed, not "much"`,
-		"tables: {A: {columns: {Key: string}, rows: [{a: !x 1}]}}": `test.yaml:1:49: tables.A.rows[0].a: the tag !x means nothing here`,
+		"tables: {A: {columns: {Key: string}, rows: [{a: !x 1}]}}": `test.yaml:1:49: tables.A.rows[0].a: text that begins with ! is a tag, which means nothing here: put such text in quotes`,
 	} {
 		if _, err := apply(t, b, text, nil); err == nil || err.Error() != want {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
@@ -156,10 +156,7 @@ func TestAliasBombs(t *testing.T) {
 }
 
 func TestSeveralFilesAndDocuments(t *testing.T) {
-	reg, err := resource.NewRegistry(resource.Core()...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg := mustRegistry(t)
 	set, err := reg.Decode([]resource.File{
 		{Name: "b.yaml", Content: "connections: {crm: {client: acme}}\n---\n---\nclients: {acme: {provider: acme}}\n"},
 		{Name: "a.json", Content: "\ufeff" + `{"providers": {"acme": {"token_url": "https://a.example/\u0074oken"}}}`},

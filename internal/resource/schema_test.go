@@ -157,10 +157,7 @@ func (given) Secret(string, string) (freshet.Secret, string, error) {
 }
 
 func TestSchema(t *testing.T) {
-	reg, err := resource.NewRegistry(resource.Core()...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg := mustRegistry(t)
 	text, err := reg.Schema()
 	if err != nil {
 		t.Fatal(err)
