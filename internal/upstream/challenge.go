@@ -56,7 +56,7 @@ func cutValue(s string) (value, rest string, ok bool) {
 	s = strings.TrimLeft(s, " \t")
 	if !strings.HasPrefix(s, `"`) {
 		value, rest = cutToken(s)
-		return value, strings.TrimLeft(rest, "="), value != "" // token68 ends in equals signs
+		return value, rest, value != ""
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {

@@ -241,3 +241,21 @@ func (a *rawAPI) serve(c net.Conn, answer string) {
 func (a *rawAPI) url() string { return "http://" + a.Addr().String() }
 
 const emptyOK = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+// canned answers without a network.
+type canned struct{}
+
+func (canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+}
+
+// still is a connection whose token is always fresh.
+type still struct {
+	def *freshet.Definition
+	tok *freshet.Token
+}
+
+func (s *still) Definition() *freshet.Definition                              { return s.def }
+func (s *still) Token(context.Context, time.Duration) (*freshet.Token, error) { return s.tok, nil }
+func (s *still) Rejected(context.Context, int64) (*freshet.Token, error)      { return s.tok, nil }
+func (s *still) StillRejected(int64)                                          {}

@@ -1,10 +1,13 @@
 package upstream
 
 import (
+	"context"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-dev/freshet"
 )
@@ -278,5 +281,49 @@ func TestChangedDefinitionHoldsAtOnce(t *testing.T) {
 	do(t, tr, acc, &Call{Target: "/"})
 	if one.calls() != 1 || two.calls() != 1 {
 		t.Errorf("%d and %d calls, want one each", one.calls(), two.calls())
+	}
+}
+
+// moving changes what it is while its token is read.
+type moving struct {
+	*account
+	next *freshet.Definition
+}
+
+func (m *moving) Token(ctx context.Context, ttl time.Duration) (*freshet.Token, error) {
+	m.mu.Lock()
+	m.def = m.next
+	m.mu.Unlock()
+	return m.account.Token(ctx, ttl)
+}
+
+func TestS27_a_definition_that_changes_under_the_call(t *testing.T) {
+	one, two := newAPI(t, nil), newAPI(t, nil)
+	conn := &moving{account: newAccount(&freshet.API{BaseURL: one.URL})}
+	conn.next = &freshet.Definition{ID: "c1", Revision: 2, Connection: freshet.Connection{Name: "crm", API: &freshet.API{BaseURL: two.URL, Methods: []string{"GET"}}}}
+	tr := newTransport(t)
+	do(t, tr, conn, &Call{Target: "/"})
+	if one.calls() != 0 || two.calls() != 1 {
+		t.Errorf("%d calls to the old place, %d to the new", one.calls(), two.calls())
+	}
+	conn.def = newAccount(&freshet.API{BaseURL: one.URL}).def
+	if got := refusal(t, tr, conn, &Call{Method: "POST", Target: "/"}); got != MethodRefused {
+		t.Errorf("%q, want the new definition's refusal", got)
+	}
+}
+
+func TestAnswerHeaders(t *testing.T) {
+	for _, cookies := range []bool{false, true} {
+		raw := newRawAPI(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n"+
+			"Upgrade: h2c\r\nAlt-Svc: h3=\":443\"\r\nSet-Cookie: a=1\r\nAuthorization: Bearer x\r\nFreshet-Refreshed: true\r\n"+
+			"Cache-Control: private, max-age=60\r\nETag: \"1\"\r\nLocation: http://10.0.0.1/internal\r\nWWW-Authenticate: Bearer\r\n\r\n")
+		got := do(t, newTransport(t), newAccount(&freshet.API{BaseURL: raw.url(), Cookies: cookies}), &Call{})
+		want := http.Header{"Content-Length": {"0"}, "Cache-Control": {"private, max-age=60"}, "Etag": {`"1"`}, "Location": {"http://10.0.0.1/internal"}, "Www-Authenticate": {"Bearer"}}
+		if cookies {
+			want["Set-Cookie"], want["Authorization"] = []string{"a=1"}, []string{"Bearer x"}
+		}
+		if !reflect.DeepEqual(got.header, want) {
+			t.Errorf("S22, S34, S36, cookies %v: header %v, want %v", cookies, got.header, want)
+		}
 	}
 }

@@ -234,12 +234,9 @@ func (p *plan) scheme(tok *freshet.Token) string {
 	return tok.Scheme
 }
 
-// baseFor returns the base URL for tok. One that the provider's answer decides
-// must lie within api.hosts if there are any.
+// baseFor returns the base URL that the provider's answer decided. It must lie
+// within api.hosts if there are any.
 func (p *plan) baseFor(tok *freshet.Token, more template.Lookup) (origin, *RefusedError) {
-	if p.baseOf == nil {
-		return p.base, nil
-	}
 	raw, err := p.baseOf.Render(p.values(tok, more), template.URL)
 	if err != nil {
 		return origin{}, p.refuse(Misconfigured, err.Error())

@@ -81,12 +81,13 @@ func sniffable(resp *http.Response) bool {
 		return false
 	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	switch {
-	case kind == "text/event-stream", strings.Contains(kind, "ndjson"), strings.Contains(kind, "jsonl"), strings.Contains(kind, "json-seq"), strings.Contains(kind, "stream"):
-		return false
+	for _, endless := range []string{"stream", "ndjson", "jsonl", "json-seq", "jsonlines"} {
+		if strings.Contains(kind, endless) {
+			return false
+		}
 	}
 	// Some providers send their JSON as text/html.
-	return kind == "" || strings.Contains(kind, "json") || strings.Contains(kind, "javascript") || strings.HasPrefix(kind, "text/") || kind == "application/octet-stream"
+	return kind == "" || strings.Contains(kind, "json") || strings.Contains(kind, "javascript") || strings.HasPrefix(kind, "text/")
 }
 
 // parse decodes a JSON body, through gzip if need be: the caller may have asked

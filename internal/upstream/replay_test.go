@@ -250,3 +250,31 @@ func TestRecorderHandsOver(t *testing.T) {
 		t.Errorf("%d bytes are still charged", n)
 	}
 }
+
+// That read may bring more than would otherwise be kept.
+func TestRecorderHandsOverBeyondItsLimit(t *testing.T) {
+	pr, pw := io.Pipe()
+	under := make(chan struct{}, 16)
+	r := newRecorder(telling{pr, under}, -1, true)
+	first := r.attempt()
+	start := bytes.Repeat([]byte("a"), maxReplay)
+	go pw.Write(start)
+	if _, err := io.ReadFull(first, make([]byte, maxReplay)); err != nil {
+		t.Fatal(err)
+	}
+	<-under // that one
+	go first.Read(make([]byte, 64))
+	<-under
+	if !r.hold() {
+		t.Fatal("what has passed is lost")
+	}
+	second := r.attempt()
+	go func() {
+		pw.Write([]byte("tail"))
+		pw.Close()
+	}()
+	b, err := io.ReadAll(second)
+	if err != nil || len(b) != maxReplay+4 || !bytes.HasSuffix(b, []byte("atail")) {
+		t.Errorf("the second send read %d bytes, %v; want %d", len(b), err, maxReplay+4)
+	}
+}

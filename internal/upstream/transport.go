@@ -127,7 +127,8 @@ func (r *Result) Close() error {
 // broke, and ctx's own.
 func (t *Transport) Do(ctx context.Context, conn Connection, c *Call) (*Result, error) {
 	p := t.plan(conn.Definition())
-	if r := p.check(c); r != nil {
+	to, r := p.check(c)
+	if r != nil {
 		return nil, r
 	}
 	tok, err := conn.Token(ctx, 0)
@@ -137,7 +138,7 @@ func (t *Transport) Do(ctx context.Context, conn Connection, c *Call) (*Result, 
 	if def := conn.Definition(); !p.of(def) {
 		// It changed as the token was read: what holds is what it says now.
 		p = t.plan(def)
-		if r := p.check(c); r != nil {
+		if to, r = p.check(c); r != nil {
 			return nil, r
 		}
 	}
@@ -145,7 +146,7 @@ func (t *Transport) Do(ctx context.Context, conn Connection, c *Call) (*Result, 
 	if c.Body != nil && c.Length != 0 {
 		res.rec = newRecorder(c.Body, c.Length, (p.renews || p.dpop) && c.Header.Get("Expect") == "")
 	}
-	if err := t.run(ctx, conn, p, c, tok, res); err != nil {
+	if err := t.run(ctx, conn, p, c, to, tok, res); err != nil {
 		if res.rec != nil {
 			res.rec.close()
 		}
@@ -155,33 +156,32 @@ func (t *Transport) Do(ctx context.Context, conn Connection, c *Call) (*Result, 
 }
 
 // check refuses what can be refused without a token, so that no refresh is
-// spent on it.
-func (p *plan) check(c *Call) *RefusedError {
+// spent on it. It returns where the call goes, unless that takes the token.
+func (p *plan) check(c *Call) (target, *RefusedError) {
 	if p.wrong != nil {
-		return p.wrong
+		return target{}, p.wrong
 	}
 	if r := p.method(c); r != nil {
-		return r
+		return target{}, r
 	}
 	if c.WebSocket && !p.api.WebSocket {
-		return p.refuse(NoWebSocket, "it does not pass websockets: set api.websocket")
+		return target{}, p.refuse(NoWebSocket, "it does not pass websockets: set api.websocket")
 	}
-	if p.baseOf == nil {
-		_, r := p.place(p.base, c)
-		return r
+	if p.baseOf != nil {
+		return target{}, nil
 	}
-	return nil
+	return p.place(p.base, c)
 }
 
 // run sends c with tok and, if that is refused, with the token that follows it.
-func (t *Transport) run(ctx context.Context, conn Connection, p *plan, c *Call, tok *freshet.Token, res *Result) error {
-	resp, err := t.send(ctx, p, c, tok, res)
+func (t *Transport) run(ctx context.Context, conn Connection, p *plan, c *Call, to target, tok *freshet.Token, res *Result) error {
+	resp, err := t.send(ctx, p, c, to, tok, res)
 	if err != nil {
 		return err
 	}
 	res.Response, res.Generation = resp, tok.Generation
 	if p.renews && p.rejects(tok, resp) {
-		if err := t.again(ctx, conn, p, c, tok, res); err != nil {
+		if err := t.again(ctx, conn, p, c, to, tok, res); err != nil {
 			return err
 		}
 	}
@@ -196,7 +196,7 @@ func (p *plan) rejects(tok *freshet.Token, resp *http.Response) bool {
 }
 
 // again deals with a refused token: renew it, and send once more.
-func (t *Transport) again(ctx context.Context, conn Connection, p *plan, c *Call, tok *freshet.Token, res *Result) error {
+func (t *Transport) again(ctx context.Context, conn Connection, p *plan, c *Call, to target, tok *freshet.Token, res *Result) error {
 	first := res.Response
 	res.Rejected = first.StatusCode
 	next, err := conn.Rejected(ctx, tok.Generation)
@@ -218,7 +218,7 @@ func (t *Transport) again(ctx context.Context, conn Connection, p *plan, c *Call
 		return nil
 	}
 	discard(first)
-	resp, err := t.send(ctx, p, c, next, res)
+	resp, err := t.send(ctx, p, c, to, next, res)
 	if err != nil {
 		return err
 	}
@@ -238,17 +238,18 @@ func discard(resp *http.Response) {
 }
 
 // send sends c once with tok, and once more if the API wants another DPoP nonce.
-func (t *Transport) send(ctx context.Context, p *plan, c *Call, tok *freshet.Token, res *Result) (*http.Response, error) {
+func (t *Transport) send(ctx context.Context, p *plan, c *Call, to target, tok *freshet.Token, res *Result) (*http.Response, error) {
 	if tok == nil || tok.Access.IsZero() {
 		return nil, &freshet.StateError{Name: p.def.Connection.Name, State: freshet.StateReauth, Reason: freshet.ReasonNeverAuthorized}
 	}
-	base, refused := p.baseFor(tok, t.o.Values)
-	if refused != nil {
-		return nil, refused
-	}
-	to, refused := p.place(base, c)
-	if refused != nil {
-		return nil, refused
+	if p.baseOf != nil {
+		base, refused := p.baseFor(tok, t.o.Values)
+		if refused != nil {
+			return nil, refused
+		}
+		if to, refused = p.place(base, c); refused != nil {
+			return nil, refused
+		}
 	}
 	r, refused := p.render(tok, t.o.Values)
 	if refused != nil {
