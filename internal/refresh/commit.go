@@ -133,6 +133,9 @@ func (a *answer) story(t *freshet.Token, now time.Time) []Event {
 		e.Type = EventObtained
 	}
 	e.State, e.Cause, e.Generation, e.Took, e.Flags, e.ExpiresAt = freshet.StateOK, a.cause, t.Generation, a.took, a.flags, t.Expiry
+	if v.tok != nil {
+		e.Replaced = v.tok.Expiry
+	}
 	out := []Event{e}
 	if v.row.State != freshet.StateOK && v.row.Gen > 0 {
 		r := v.event(EventRecovered, now)

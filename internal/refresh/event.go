@@ -26,6 +26,7 @@ type Event struct {
 	Flags      []grant.Flag
 	Detail     string
 	ExpiresAt  time.Time
+	Replaced   time.Time // of a refresh: when the token that it replaced ends, zero if unknown
 }
 
 // The types of events.
