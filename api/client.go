@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,11 +76,16 @@ func (c *Client) Send(ctx context.Context, method, path, contentType string, bod
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.key)
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", contentType)
 	}
+	return c.open(req)
+}
+
+// open sends a request with the key, and returns an answer below 400.
+func (c *Client) open(req *http.Request) (*http.Response, error) {
+	req.Header.Set("Authorization", "Bearer "+c.key)
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, &UnreachableError{Base: c.base, Err: err}
@@ -89,15 +94,7 @@ func (c *Client) Send(ctx context.Context, method, path, contentType string, bod
 		return res, nil
 	}
 	defer res.Body.Close()
-	p := &Problem{Status: res.StatusCode, Title: http.StatusText(res.StatusCode)}
-	b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if json.Unmarshal(b, p) != nil || p.Status == 0 {
-		p.Status = res.StatusCode
-	}
-	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
-		p.RetryAfter = time.Duration(s) * time.Second
-	}
-	return nil, p
+	return nil, problem(res)
 }
 
 // An UnreachableError says that no server answered.
@@ -108,7 +105,12 @@ type UnreachableError struct {
 
 // Error names the address.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("no server answers at %s: %v", e.Base, e.Err)
+	err := e.Err
+	var u *url.Error // which names the address again
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return fmt.Sprintf("no server answers at %s: %v", e.Base, err)
 }
 
 // Unwrap returns the transport's error.

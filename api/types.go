@@ -82,6 +82,7 @@ type Problem struct {
 		Message  string `json:"message"`
 		Location string `json:"location"`
 	} `json:"errors,omitempty"`
+	Faults []Fault `json:"faults,omitempty"` // what is wrong with resource files, and where
 }
 
 // Error returns the detail, which is written for people.
