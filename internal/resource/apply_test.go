@@ -1,14 +1,21 @@
 package resource_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/resource"
 	"github.com/freshet-dev/freshet/internal/store"
+	"github.com/freshet-dev/freshet/internal/store/sqlite"
 )
 
 func TestApplyIsIdempotent(t *testing.T) {
@@ -329,5 +336,135 @@ clients: {g: {provider: google, id: a, secret: b}}
 	var used *resource.ReferencedError
 	if !errors.As(err, &used) || used.Hint() != "to return to the catalogue's provider, apply: providers: {google: {}}" {
 		t.Errorf("delete = %v", err)
+	}
+}
+
+func TestParseKey(t *testing.T) {
+	reg := mustRegistry(t)
+	for text, want := range map[string]string{
+		"connections/crm": "connections/crm", "connection/crm": "connections/crm", "connections": "connections", "network": "network/network",
+		"conection/crm": "conection: not found; did you mean \"connections\"?", "workflows/x": "workflows: not in this version of freshet",
+	} {
+		k, err := reg.ParseKey(text)
+		got := k.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s is %s, want %s", text, got, want)
+		}
+	}
+}
+
+// bindings records what is sealed where.
+type bindings struct {
+	resource.Sealer
+	seen []freshet.Binding
+}
+
+func (s *bindings) Seal(b freshet.Binding, plain []byte) ([]byte, error) {
+	s.seen = append(s.seen, b)
+	return s.Sealer.Seal(b, plain)
+}
+
+// Sealed secrets open in their row at its revision and nowhere else.
+func TestSecretsAreBoundToTheirRow(t *testing.T) {
+	v := &bindings{Sealer: newVault(t)}
+	b, db := newBook(t, resource.Options{Sealer: v})
+	must(t, b, acme, nil)
+	must(t, b, "clients: {acme: {provider: acme, id: other, secret: '[secret]'}, second: {provider: acme, id: x, secret: y}}", nil)
+	first, err := db.Resource(t.Context(), "clients", "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := db.Resource(t.Context(), "clients", "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []freshet.Binding{
+		{Table: "resources", Row: first.ID, Column: "secrets", Generation: 1},
+		{Table: "resources", Row: first.ID, Column: "secrets", Generation: 2},
+		{Table: "resources", Row: second.ID, Column: "secrets", Generation: 1},
+	}
+	if !slices.Equal(v.seen, want) {
+		t.Errorf("sealed for %v, want %v", v.seen, want)
+	}
+	// Whoever can write the database cannot give one row the other's secret.
+	if err := db.Change(t.Context(), func(c *store.Change) error {
+		moved := second
+		moved.Secrets, moved.Revision = first.Secrets, second.Revision+1
+		return c.Put(moved)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resource.Value[freshet.Client](t.Context(), b, resource.Key{Kind: "clients", Name: "second"}); err == nil || !strings.Contains(err.Error(), "open the secrets of clients/second") {
+		t.Errorf("a secret that was moved = %v", err)
+	}
+	// And the person who has the value can set it right.
+	if got := must(t, b, "clients: {second: {provider: acme, id: x, secret: y}}", nil); got != "changed clients/second" {
+		t.Errorf("giving it again: %s", got)
+	}
+}
+
+// TestS67_nothing_shows_a_secret puts one into every place that takes one, and
+// looks for it in all that is shown and in the database's files. S40.
+func TestS67_nothing_shows_a_secret(t *testing.T) {
+	const canary = "c4n4ry"
+	dir := t.TempDir()
+	db, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	b, err := resource.New(resource.Options{Store: db, Sealer: newVault(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, b, `
+providers: {acme: {token_url: https://auth.acme.example/token}}
+clients: {acme: {provider: acme, id: a, secret: c4n4ry-1, previous_secrets: [c4n4ry-2, c4n4ry-3], key: c4n4ry-4, certificate: c4n4ry-5}}
+connections:
+  crm: {client: acme, grant: password, credentials: {username: c4n4ry-6, password: c4n4ry-7}}
+  erp: {provider: acme, id: a, secret: c4n4ry-8, grant: refresh_token}
+webhooks: {ops: {url: https://ops.example/, secret: c4n4ry-9}}
+`, nil)
+	var shown strings.Builder
+	for _, k := range b.Registry().Kinds() {
+		views, err := b.List(t.Context(), k.Name, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range views {
+			j, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown.Write(j)
+		}
+	}
+	if err := b.Export(t.Context(), &shown, resource.Key{}, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"crm", "erp"} {
+		fmt.Fprintf(&shown, "%v %+v %#v", definition(t, b, name), *definition(t, b, name), definition(t, b, name))
+	}
+	if strings.Contains(shown.String(), canary) {
+		t.Errorf("a secret is shown in:\n%s", shown.String())
+	}
+	if n := strings.Count(shown.String(), freshet.Redacted); n < 18 {
+		t.Errorf("%d markers are shown, want one for each secret, twice", n)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte(canary)) {
+			t.Errorf("a secret is in %s", f.Name())
+		}
 	}
 }

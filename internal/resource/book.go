@@ -155,7 +155,7 @@ func (b *Book) Get(ctx context.Context, k Key) (View, error) {
 // at most limit.
 func (b *Book) List(ctx context.Context, kind, after string, limit int) ([]View, error) {
 	if _, ok := b.reg.Kind(kind); !ok {
-		return nil, &NotFoundError{Key: Key{Kind: kind}, Similar: nearest(kind, b.reg.kindNames())}
+		return nil, b.reg.unknown(kind)
 	}
 	rows, err := b.store.Resources(ctx, kind, after, limit)
 	out := make([]View, len(rows))

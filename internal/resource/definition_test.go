@@ -286,3 +286,26 @@ func TestCatalogueIsRightInForm(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func BenchmarkDefinition(b *testing.B) {
+	book, _ := newBook(b, resource.Options{CacheSize: 1})
+	if _, err := apply(b, book, acme+"  erp: {client: acme, grant: refresh_token}\n", nil); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("cached", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := book.Definition(b.Context(), "crm"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, err := book.Definition(b.Context(), []string{"crm", "erp"}[i%2]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

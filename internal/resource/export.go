@@ -26,7 +26,7 @@ func (b *Book) Export(ctx context.Context, w io.Writer, k Key, reveal bool) erro
 	if k.Kind != "" {
 		kind, ok := b.reg.Kind(k.Kind)
 		if !ok {
-			return &NotFoundError{Key: Key{Kind: k.Kind}, Similar: nearest(k.Kind, b.reg.kindNames())}
+			return b.reg.unknown(k.Kind)
 		}
 		kinds = []Kind{kind}
 	}

@@ -131,10 +131,14 @@ func (e *ReferencedError) Hint() string {
 type NotFoundError struct {
 	Key     Key
 	Similar string // a name that may be meant, "" for none
+	Later   bool   // the kind is one of a later version
 }
 
 // Error names the resource and one that may be meant.
 func (e *NotFoundError) Error() string {
+	if e.Later {
+		return fmt.Sprintf("%s: not in this version of freshet", e.Key.Kind)
+	}
 	s := fmt.Sprintf("%s: %v", e.Key, freshet.ErrNotFound)
 	if e.Similar != "" {
 		s += fmt.Sprintf("; did you mean %q?", e.Similar)

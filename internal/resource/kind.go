@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // A Key names a resource.
@@ -157,6 +158,29 @@ func (r *Registry) Kind(name string) (Kind, bool) {
 		return Kind{}, false
 	}
 	return *k, true
+}
+
+// ParseKey reads KIND/NAME, or KIND, where KIND may also be one of it:
+// connection/crm.
+func (r *Registry) ParseKey(s string) (Key, error) {
+	kind, name, _ := strings.Cut(s, "/")
+	for _, k := range r.kinds {
+		if (kind == k.Name || kind == k.One) && k.typ != nil {
+			if k.Single && name == "" {
+				name = k.Name
+			}
+			return Key{k.Name, name}, nil
+		}
+	}
+	return Key{}, r.unknown(kind)
+}
+
+// unknown says that this version has no such kind. It is freshet.ErrNotFound.
+func (r *Registry) unknown(kind string) error {
+	if k := r.byName[kind]; k != nil {
+		return &NotFoundError{Key: Key{Kind: kind}, Later: true}
+	}
+	return &NotFoundError{Key: Key{Kind: kind}, Similar: nearest(kind, r.kindNames())}
 }
 
 // rank orders kinds as the registry lists them.

@@ -31,6 +31,9 @@ type pins struct {
 	looked map[string]bool            // connections that are done with
 }
 
+// maxPinned is how many faults are enough to make the point.
+const maxPinned = 100
+
 func newPins(c *Check, old map[Key]store.Resource) *pins {
 	return &pins{c: c, old: old, before: map[string]effective{}, rows: map[string]store.Resource{}, was: map[string]*freshet.Client{},
 		moved: map[Key]string{}, looked: map[string]bool{}}
@@ -102,7 +105,7 @@ func (p *pins) client(by *Item, name string) {
 // connection looks at a connection that is in the set, or whose client or
 // provider moves to other hosts.
 func (p *pins) connection(by *Item, name string) {
-	if p.looked[name] {
+	if p.looked[name] || len(p.c.faults) >= maxPinned {
 		return
 	}
 	p.looked[name] = true

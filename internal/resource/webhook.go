@@ -1,7 +1,9 @@
 package resource
 
 import (
+	"context"
 	"reflect"
+	"time"
 
 	"github.com/freshet-dev/freshet"
 )
@@ -21,4 +23,18 @@ func webhooks() Kind {
 			}
 		},
 	})
+}
+
+// Webhook returns a webhook with its secret, and when it was declared. The error
+// wraps freshet.ErrNotFound for a name that nobody declared.
+func (b *Book) Webhook(ctx context.Context, name string) (*freshet.Webhook, time.Time, error) {
+	row, err := b.row(ctx, Key{"webhooks", name})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	v, err := b.value(row)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return v.(*freshet.Webhook), row.CreatedAt, nil
 }
