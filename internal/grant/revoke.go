@@ -85,8 +85,5 @@ func (s *Sender) revoke(ctx context.Context, def *freshet.Definition, held *fres
 	if e.Code == "invalid_token" || e.Code == "invalid_grant" {
 		return nil // not of RFC 7009, but what is meant is that it is gone
 	}
-	if r.Status >= 500 || errors.Is(e.cause, context.DeadlineExceeded) {
-		e.Class = Retryable
-	}
 	return e
 }

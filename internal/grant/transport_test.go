@@ -33,7 +33,8 @@ func raw(t *testing.T, serve func(c net.Conn, request []byte)) (addr string, req
 	}
 	requests, conns = new(atomic.Int64), new(atomic.Int64)
 	var wg sync.WaitGroup
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done); l.Close(); wg.Wait() })
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -41,6 +42,7 @@ func raw(t *testing.T, serve func(c net.Conn, request []byte)) (addr string, req
 				return
 			}
 			conns.Add(1)
+			wg.Go(func() { <-done; c.Close() })
 			wg.Go(func() {
 				defer c.Close()
 				br := bufio.NewReader(c)
@@ -185,13 +187,15 @@ func h2server(t *testing.T, refuse func(*http2.Framer, uint32)) (addr string, st
 	}
 	streams = new(atomic.Int64)
 	var wg sync.WaitGroup
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done); l.Close(); wg.Wait() })
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			wg.Go(func() { <-done; c.Close() })
 			wg.Go(func() {
 				defer c.Close()
 				if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
