@@ -2,7 +2,6 @@ package grant
 
 import (
 	"context"
-	"errors"
 
 	"github.com/freshet-dev/freshet"
 )
