@@ -73,9 +73,16 @@ func (c *Conn) reread() (*view, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("connection %s: %w", c.name, freshet.ErrNotFound)
 	} else if err != nil {
-		return nil, fmt.Errorf("refresh %s: read: %w", c.name, err)
+		return nil, c.unavailable("the store does not answer", err)
 	}
 	return c.show(def, row)
+}
+
+// unavailable is the error of a connection whose row cannot be reached: the
+// store's trouble, not the connection's.
+func (c *Conn) unavailable(detail string, err error) error {
+	return fmt.Errorf("refresh %s: %w", c.name, errors.Join(&freshet.StateError{Name: c.name, State: freshet.StateAttention, Reason: "store_unavailable",
+		Detail: detail, RetryAfter: 5 * time.Second}, err))
 }
 
 // leased returns how long another process's lease still holds.
@@ -138,8 +145,7 @@ func (c *Conn) attempt(v *view, cause Cause, began time.Time) (*view, error) {
 	} else if err != nil {
 		// The write gate: what the database would not take now it could not
 		// take after the provider has rotated either. Nothing is sent.
-		return nil, fmt.Errorf("refresh %s: %w", c.name, errors.Join(&freshet.StateError{Name: c.name, State: freshet.StateAttention, Reason: "store_unavailable",
-			Detail: "the store takes no writes, so no token is asked for", RetryAfter: 5 * time.Second}, err))
+		return nil, c.unavailable("the store takes no writes, so no token is asked for", err)
 	}
 	if err := failpoint.Hit(failpoint.ClaimAfter); err != nil {
 		return nil, c.giveBack(v, id, err)
@@ -151,7 +157,7 @@ func (c *Conn) attempt(v *view, cause Cause, began time.Time) (*view, error) {
 	c.mu.Unlock()
 	// This process may have been stopped between the claim and now; a lease
 	// that is nearly over is no longer ours to send under.
-	if s.o.Now().Sub(claimed) > lease-deadline-time.Second {
+	if s.o.Now().Sub(claimed) > lease-deadline-min(time.Second, (lease-deadline)/4) {
 		return nil, c.giveBack(v, id, fmt.Errorf("refresh %s: the claim grew too old before it could be used", c.name))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)

@@ -264,6 +264,10 @@ func (a *answer) late(commit store.Commit, events []Event) (*view, error) {
 			return c.load(ctx)
 		}
 	}
+	if row.State == freshet.StateReauth && row.Reason == freshet.ReasonRevoked {
+		// Somebody revoked the connection meanwhile, and meant this token too.
+		return nil, a.disown(ctx, commit)
+	}
 	o := store.Orphan{ID: a.attempt, Connection: row.ID, Gen: commit.Gen + 1, Sealed: commit.Sealed, Reason: "a newer token was stored first"}
 	e := a.v.event(EventOrphaned, s.o.Now())
 	e.Generation, e.Detail = commit.Gen+1, o.Reason
@@ -275,17 +279,17 @@ func (a *answer) late(commit store.Commit, events []Event) (*view, error) {
 	return c.load(ctx)
 }
 
-// disown deals with the answer of a connection that was deleted meanwhile: the
-// provider is asked to revoke it.
+// disown deals with the answer of a connection that was deleted or revoked
+// meanwhile: the provider is asked to revoke it.
 func (a *answer) disown(ctx context.Context, commit store.Commit) error {
 	s := a.conn.s
 	t, err := s.o.Sealer.OpenToken(commit.ID, commit.Gen+1, commit.Sealed)
 	if err == nil && a.v.def.Provider.RevocationURL != "" {
 		if err := s.o.Asker.Revoke(ctx, a.v.def, t); err != nil {
-			s.log.Warn("late token of a deleted connection not revoked", "connection", a.conn.name, "error", err)
+			s.log.Warn("late token of a connection that is gone not revoked", "connection", a.conn.name, "error", err)
 		}
 	}
-	return fmt.Errorf("connection %s: deleted while it was refreshed: %w", a.conn.name, freshet.ErrNotFound)
+	return fmt.Errorf("connection %s: deleted or revoked while it was refreshed: %w", a.conn.name, freshet.ErrNotFound)
 }
 
 // otherSubject returns whose token came, if it is not the one who granted.

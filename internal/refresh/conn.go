@@ -270,6 +270,8 @@ func (c *Conn) load(ctx context.Context) (*view, error) {
 		} else if old := c.view.Load(); old != nil && old.tok.AliveAt(c.s.o.Now()) {
 			// The database is away. What is in memory is still good.
 			return old, nil
+		} else if ctx.Err() == nil {
+			return nil, c.unavailable("the store does not answer", err)
 		}
 		return nil, fmt.Errorf("connection %s: %w", c.name, err)
 	}

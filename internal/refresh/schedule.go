@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ func (s *Source) scheduleLoop() {
 		}
 		wait := s.o.Poll
 		if !s.closing.Load() && s.paused.Load() == nil {
+			s.nextLook.Store(math.MaxInt64) // whatever is planned meanwhile wants another look
 			next, err := b.look(s.life)
 			if err != nil && s.life.Err() == nil {
 				s.log.Warn("look for due refreshes", "error", err)
