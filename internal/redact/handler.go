@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"strings"
 	"unicode"
-
-	"github.com/freshet-dev/freshet"
 )
 
 // A Handler passes records on to another one, without secrets and without
@@ -81,7 +79,7 @@ func (h *Handler) attr(a slog.Attr) slog.Attr {
 		if a.Value.Kind() == slog.KindString && a.Value.String() == "" {
 			return a
 		}
-		return slog.String(a.Key, freshet.Redacted)
+		return slog.String(a.Key, Mark)
 	}
 	a.Key = h.text(a.Key)
 	switch a.Value.Kind() {
@@ -107,8 +105,6 @@ func (h *Handler) any(v any) slog.Value {
 	switch v := v.(type) {
 	case nil:
 		return slog.AnyValue(nil)
-	case freshet.Secret:
-		return slog.StringValue(v.String())
 	case error:
 		return slog.StringValue(h.text(v.Error()))
 	case fmt.Stringer:

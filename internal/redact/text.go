@@ -3,9 +3,10 @@ package redact
 import (
 	"regexp"
 	"strings"
-
-	"github.com/freshet-dev/freshet"
 )
+
+// Mark stands where a secret was.
+const Mark = "[secret]"
 
 // A shape is what some kind of secret looks like. hint is a text without which
 // the expression cannot match, so that ordinary lines cost no more than a search.
@@ -20,13 +21,13 @@ type shape struct {
 const secretNames = `(?:access|refresh|id|subject|actor|device|session|auth)_?(?:token|code)|client_secret|client_assertion|assertion|code_verifier|password|passwd|api_?key|secret|authToken|accessToken|refreshToken`
 
 var shapes = []shape{
-	{[]string{"fk_"}, regexp.MustCompile(`\bfk_([A-Za-z0-9]{1,64})_[A-Za-z0-9_-]{8,}`), "fk_${1}_" + freshet.Redacted},
-	{[]string{"eyJ"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){1,3}`), freshet.Redacted},
-	{[]string{"earer", "EARER", "asic", "ASIC", "oP", "OP"}, regexp.MustCompile(`(?i)\b(bearer|basic|dpop)[ \t]+[A-Za-z0-9._~+/=-]{8,}`), "$1 " + freshet.Redacted},
-	{[]string{"="}, regexp.MustCompile(`(?i)\b(` + secretNames + `)=[^&\s"'<>]+`), "$1=" + freshet.Redacted},
-	{[]string{"code=", "state=", "token="}, regexp.MustCompile(`([?&](?:code|state|token))=[^&\s"'<>]+`), "$1=" + freshet.Redacted},
-	{[]string{`":`, `" :`}, regexp.MustCompile(`(?i)"(` + secretNames + `)"(\s*:\s*)"(?:[^"\\]|\\.)*"?`), `"$1"$2"` + freshet.Redacted + `"`},
-	{[]string{"-----BEGIN"}, regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`), freshet.Redacted},
+	{[]string{"fk_"}, regexp.MustCompile(`\bfk_([A-Za-z0-9]{1,64})_[A-Za-z0-9_-]{8,}`), "fk_${1}_" + Mark},
+	{[]string{"eyJ"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){1,3}`), Mark},
+	{[]string{"earer", "EARER", "asic", "ASIC", "oP", "OP"}, regexp.MustCompile(`(?i)\b(bearer|basic|dpop)[ \t]+[A-Za-z0-9._~+/=-]{8,}`), "$1 " + Mark},
+	{[]string{"="}, regexp.MustCompile(`(?i)\b(` + secretNames + `)=[^&\s"'<>]+`), "$1=" + Mark},
+	{[]string{"code=", "state=", "token="}, regexp.MustCompile(`([?&](?:code|state|token))=[^&\s"'<>]+`), "$1=" + Mark},
+	{[]string{`":`, `" :`}, regexp.MustCompile(`(?i)"(` + secretNames + `)"(\s*:\s*)"(?:[^"\\]|\\.)*"?`), `"$1"$2"` + Mark + `"`},
+	{[]string{"-----BEGIN"}, regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`), Mark},
 }
 
 // Text returns s with everything in it that looks like a secret replaced.

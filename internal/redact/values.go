@@ -3,8 +3,6 @@ package redact
 import (
 	"net/url"
 	"sync"
-
-	"github.com/freshet-dev/freshet"
 )
 
 // head is how many bytes of a value are its key. Shorter values are not kept:
@@ -106,7 +104,7 @@ func headOf(s string) uint64 {
 	return h ^ h>>29
 }
 
-// Scrub returns s with every value of the set replaced by freshet.Redacted.
+// Scrub returns s with every value of the set replaced by Mark.
 func (v *Values) Scrub(s string) string {
 	if v == nil || len(s) < head {
 		return s
@@ -133,7 +131,7 @@ func (v *Values) Scrub(s string) string {
 			continue
 		}
 		out = append(out, s[from:i]...)
-		out = append(out, freshet.Redacted...)
+		out = append(out, Mark...)
 		i += longest - 1
 		from = i + 1
 	}
