@@ -247,8 +247,16 @@ func (d *DB) Backup(ctx context.Context, to string) error {
 		return fmt.Errorf("backup: %w", err)
 	}
 	f.Close()
+	// A connection of its own: those of the read pool refuse the statement, and
+	// the one that writes must not wait for it.
+	db, err := sql.Open("sqlite", dsn(d.path, Options{BusyTimeout: 5 * time.Second, ReadOnly: true}, true))
+	if err != nil {
+		os.Remove(to)
+		return fmt.Errorf("backup: %w", err)
+	}
+	defer db.Close()
 	// VACUUM INTO reads one snapshot and accepts an empty file as its target.
-	if _, err := d.read.ExecContext(ctx, `VACUUM INTO $1`, to); err != nil {
+	if _, err := db.ExecContext(ctx, `VACUUM INTO $1`, to); err != nil {
 		os.Remove(to)
 		return fmt.Errorf("backup: %w", describe(err))
 	}
