@@ -79,9 +79,6 @@ func (p Policy) Has(t Trigger) bool {
 const (
 	defaultMargin = 30 * time.Second
 	refreshFloor  = 30 * time.Second
-	// unknownLifetime paces background refresh of tokens whose provider says
-	// nothing: they also refresh on a refusal.
-	unknownLifetime = time.Hour
 )
 
 // MarginFor returns how long before its expiry a token of the given lifetime
@@ -102,10 +99,10 @@ func (p Policy) MarginFor(lifetime time.Duration) (margin time.Duration, capped 
 }
 
 // NeedsRefresh reports whether a read at now that wants minTTL of life left has
-// to refresh t first. A minTTL longer than the token's whole lifetime asks for
-// one refresh and is then served: a token that began less than its margin ago
-// is the best there is. Providers that refuse early refresh (Provider.EarlyRefresh)
-// are not asked before they would answer.
+// to refresh t first. A minTTL that no token of this provider can satisfy for
+// long asks for one refresh and is then served: a token that is as good as new
+// is the best there is. Providers that refuse early refresh
+// (Provider.EarlyRefresh) are not asked before they would answer.
 func (p Policy) NeedsRefresh(t *Token, now time.Time, minTTL time.Duration, early Duration) bool {
 	if t == nil || t.Access.IsZero() {
 		return true
@@ -124,10 +121,15 @@ func (p Policy) NeedsRefresh(t *Token, now time.Time, minTTL time.Duration, earl
 	if !p.Has(BeforeExpiry) {
 		margin = 0
 	}
-	if minTTL > lifetime && lifetime > 0 {
-		// No token of this provider can satisfy the caller: one that is new
-		// enough is served, so that the wish costs one refresh, not one a read.
-		minTTL = max(margin, lifetime-max(margin, refreshFloor))
+	if lifetime > 0 {
+		// What is as good as new: for a wish that cannot be met, the floor of
+		// background refresh; for one that can, but by a new token only, so much
+		// that not every read refreshes.
+		asNew := min(refreshFloor, lifetime/10)
+		if minTTL > lifetime {
+			asNew = min(refreshFloor, lifetime/2)
+		}
+		minTTL = min(minTTL, lifetime-asNew)
 	}
 	return !t.FreshAt(now, max(margin, minTTL))
 }
@@ -135,8 +137,8 @@ func (p Policy) NeedsRefresh(t *Token, now time.Time, minTTL time.Duration, earl
 // NextRefresh returns when the background should refresh t, zero for never:
 // min(80 % of the lifetime, lifetime − margin) after the request was sent, with
 // ±10 % jitter, never sooner than min(30 s, lifetime/2), never before the
-// provider would answer, and before an idle refresh token dies. jitter is
-// uniform in [0,1).
+// provider would answer, and before an idle refresh token dies. The provider's
+// own hint takes the place of the 80 %. jitter is uniform in [0,1).
 func (p Policy) NextRefresh(t *Token, pr *Provider, jitter float64) time.Time {
 	if t == nil || t.Access.IsZero() && t.Refresh.IsZero() {
 		return time.Time{}
@@ -151,11 +153,16 @@ func (p Policy) NextRefresh(t *Token, pr *Provider, jitter float64) time.Time {
 	if p.Has(OnSchedule) && p.Every > 0 {
 		soonest(t.IssuedAt.Add(p.Every.D()))
 	}
-	if p.Has(BeforeExpiry) && lifetime > 0 {
-		margin, _ := p.MarginFor(lifetime)
+	margin, _ := p.MarginFor(lifetime)
+	switch {
+	case !p.Has(BeforeExpiry) || t.Expiry.IsZero():
+	case t.IssuedAt.IsZero(): // imported: nobody knows since when it lives
+		soonest(t.Expiry.Add(-margin))
+	case lifetime <= 0: // spent on arrival: whoever reads it next asks for another
+	default:
 		wait := min(lifetime*8/10, lifetime-margin)
 		if t.RefreshHint > 0 && t.RefreshHint < lifetime {
-			wait = t.RefreshHint
+			wait = min(t.RefreshHint, lifetime-margin)
 		}
 		wait += time.Duration((jitter*2 - 1) * 0.1 * float64(wait))
 		wait = min(max(wait, min(refreshFloor, lifetime/2)), lifetime)
