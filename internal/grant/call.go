@@ -154,14 +154,15 @@ func (c *call) endpoint(ctx context.Context) *Error {
 	p, conn := &c.def.Provider, &c.def.Connection
 	provider, connection := "provider "+p.Name+": ", "connection "+conn.Name+": "
 	own := place{provider + c.field + ".url", c.req.URL}
-	token := place{connection + "token_url", conn.TokenURL}
-	places := []place{token, own, {provider + "token_url", p.TokenURL}}
+	mine, common := place{connection + "token_url", conn.TokenURL}, place{provider + "token_url", p.TokenURL}
+	places := []place{mine, own, common}
 	if c.refresh {
-		places = []place{{connection + "refresh_url", conn.RefreshURL}, own, {provider + "refresh_url", p.RefreshURL}, token, {provider + "token_url", p.TokenURL}}
-		if p.RefreshRequest == nil {
-			// The URL of the common request is where tokens come from, which is
-			// another place than where they are renewed if somebody says so.
-			places[1], places[2] = places[2], places[1]
+		first, renew := place{connection + "refresh_url", conn.RefreshURL}, place{provider + "refresh_url", p.RefreshURL}
+		if p.RefreshRequest != nil {
+			places = []place{first, own, renew, mine, common}
+		} else {
+			// own is where tokens are asked for, by the request that serves both.
+			places = []place{first, renew, mine, own, common}
 		}
 	}
 	return c.choose(ctx, places, "token_url", func(m *Metadata) string { return m.endpoint(c.def, m.TokenEndpoint, "token_endpoint") })

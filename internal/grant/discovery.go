@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	metadataAge  = time.Hour          // after it, metadata are fetched again
-	metadataLast = 7 * 24 * time.Hour // while they cannot be, the former ones serve until then
+	metadataAge   = time.Hour          // after it, metadata are fetched again
+	metadataLast  = 7 * 24 * time.Hour // while they cannot be, the former ones serve until then
+	metadataPause = 2 * time.Second    // between attempts that fail
 )
 
 // Metadata is what an issuer publishes about itself, RFC 8414 and OpenID
@@ -50,12 +51,30 @@ type issuers struct {
 }
 
 type issuer struct {
-	mu      sync.Mutex // held while metadata are fetched
+	turn turn // to fetch metadata
+
+	mu      sync.Mutex
 	meta    *Metadata
 	fetched time.Time
+	failed  time.Time // the last fetch, if it failed, with:
+	failure *Error
 	host    string // of the token endpoint: another one is not believed
 	keys    *keySet
 }
+
+// A turn is given to one at a time; those who wait can leave.
+type turn chan struct{}
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) done() { <-t }
 
 func (i *issuers) get(name string) *issuer {
 	i.mu.Lock()
@@ -64,7 +83,7 @@ func (i *issuers) get(name string) *issuer {
 		i.m = map[string]*issuer{}
 	}
 	if i.m[name] == nil {
-		i.m[name] = &issuer{}
+		i.m[name] = &issuer{turn: make(turn, 1)}
 	}
 	return i.m[name]
 }
@@ -76,7 +95,7 @@ func (s *Sender) Trust(issuer, host string) {
 	i := s.issuers.get(issuer)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.host, i.fetched = host, time.Time{}
+	i.host, i.fetched, i.failure = host, time.Time{}, nil
 }
 
 // Discover returns what an issuer publishes, from memory if that is not older
@@ -95,32 +114,68 @@ func (s *Sender) Discover(ctx context.Context, issuer string) (*Metadata, error)
 
 func (s *Sender) discover(ctx context.Context, name string) (*Metadata, *Error) {
 	i := s.issuers.get(name)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	age := s.now().Sub(i.fetched)
-	if i.meta != nil && age >= 0 && age < metadataAge {
-		return i.meta, nil
+	if m, err := i.known(s.now()); m != nil || err != nil {
+		return m, err
+	}
+	if err := i.turn.take(ctx); err != nil {
+		return nil, &Error{Class: Retryable, Code: "discovery_failed", Detail: "the metadata of " + name + " were not there in time", cause: err}
+	}
+	defer i.turn.done()
+	if m, err := i.known(s.now()); m != nil || err != nil {
+		return m, err // somebody else's turn brought it
 	}
 	m, err := s.fetchMetadata(ctx, name)
-	if err != nil {
-		if err.Class == Retryable && i.meta != nil && age < metadataLast {
-			s.log.Warn("metadata are not to be had; the former ones go on", "issuer", name, "error", err.Code)
-			return i.meta, nil
+	return i.learn(s, name, m, err)
+}
+
+// known returns metadata that are new enough, or the failure to fetch them
+// that has just been.
+func (i *issuer) known(now time.Time) (*Metadata, *Error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if age := now.Sub(i.fetched); i.meta != nil && age >= 0 && age < metadataAge {
+		return i.meta, nil
+	}
+	if age := now.Sub(i.failed); i.failure != nil && age >= 0 && age < metadataPause {
+		return i.stale(now, i.failure)
+	}
+	return nil, nil
+}
+
+// stale returns the former metadata where err is an outage and they are not
+// too old, else err.
+func (i *issuer) stale(now time.Time, err *Error) (*Metadata, *Error) {
+	if err.Class == Retryable && i.meta != nil && now.Sub(i.fetched) < metadataLast {
+		return i.meta, nil
+	}
+	e := *err
+	return nil, &e
+}
+
+// learn keeps what a fetch brought.
+func (i *issuer) learn(s *Sender, name string, m *Metadata, err *Error) (*Metadata, *Error) {
+	now := s.now()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err == nil {
+		u, _ := url.Parse(m.TokenEndpoint) // fetchMetadata has checked it
+		if i.host != "" && u.Host != i.host {
+			err = misconfigured("token_endpoint_moved", "issuer %s now names a token endpoint at %s instead of %s; it is held until somebody approves it", name, u.Host, i.host)
+		} else {
+			i.meta, i.fetched, i.host, i.failure = m, now, u.Host, nil
+			if i.keys == nil || i.keys.url != m.JWKS {
+				i.keys = &keySet{s: s, url: m.JWKS, turn: make(turn, 1)}
+			}
+			return m, nil
 		}
-		return nil, err
 	}
-	host := ""
-	if u, err := url.Parse(m.TokenEndpoint); err == nil {
-		host = u.Host
+	if !errors.Is(err.cause, context.Canceled) && !errors.Is(err.cause, context.DeadlineExceeded) {
+		i.failed, i.failure = now, err // not a caller's own impatience
 	}
-	if i.host != "" && host != i.host {
-		return nil, misconfigured("token_endpoint_moved", "issuer %s now names a token endpoint at %s instead of %s; it is held until somebody approves it", name, host, i.host)
+	if err.Class == Retryable && i.meta != nil {
+		s.log.Warn("metadata are not to be had; the former ones go on", "issuer", name, "error", err.Code)
 	}
-	i.meta, i.fetched, i.host = m, s.now(), host
-	if i.keys == nil || i.keys.url != m.JWKS {
-		i.keys = &keySet{s: s, url: m.JWKS}
-	}
-	return m, nil
+	return i.stale(now, err)
 }
 
 // fetchMetadata reads the document from one of its two places.

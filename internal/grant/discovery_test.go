@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -219,12 +220,49 @@ func TestDiscoveryOutage(t *testing.T) {
 	if e := mustFail(t, s.Ask(t.Context(), d, spend), Retryable, "discovery_failed"); e.Uncertain {
 		t.Error("uncertain, but no token was asked for")
 	}
-	p.set(func() { p.status = 0 })
+	mustFail(t, s.Ask(t.Context(), d, spend), Retryable, "discovery_failed")
+	if n := p.asked("GET"); n != 1 {
+		t.Errorf("%d fetches in a moment of outage, want 1", n)
+	}
+	p.set(func() { p.status, p.now = 0, p.now.Add(3*time.Second) })
 	mustToken(t, s.Ask(t.Context(), d, spend))
 	p.set(func() { p.status, p.now = 503, p.now.Add(24*time.Hour) })
 	mustToken(t, s.Ask(t.Context(), d, spend)) // the former metadata serve
 	p.set(func() { p.now = p.now.Add(8 * 24 * time.Hour) })
 	mustFail(t, s.Ask(t.Context(), d, spend), Retryable, "discovery_failed")
+}
+
+func TestDiscoveryIsSharedAndCanBeLeft(t *testing.T) {
+	p := publish(t)
+	hold, entered := make(chan struct{}), make(chan struct{}, 100)
+	answer := p.recorder.answer
+	p.recorder.answer = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			entered <- struct{}{}
+			<-hold
+		}
+		answer(w, r)
+	}
+	s, d := p.sender(), p.of()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if out := s.Ask(t.Context(), d, spend); out.Err != nil {
+				t.Error(out.Err)
+			}
+		})
+	}
+	<-entered
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Discover(ctx, p.URL); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller who leaves is kept: %v", err)
+	}
+	close(hold)
+	wg.Wait()
+	if n := p.asked("GET"); n != 1 {
+		t.Errorf("%d fetches for 20 callers, want 1", n)
+	}
 }
 
 func TestMTLSAliases(t *testing.T) {

@@ -134,8 +134,9 @@ func (w *watched) VerifySignature(ctx context.Context, raw string) (payload []by
 // A keySet is an issuer's published keys, kept until a token names one that is
 // not among them.
 type keySet struct {
-	s   *Sender
-	url string
+	s    *Sender
+	url  string
+	turn turn // to fetch them
 
 	mu      sync.Mutex
 	keys    []jose.JSONWebKey
@@ -155,24 +156,46 @@ func (k *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errors.New("the ID token is not a JWT with one signature")
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for fresh := false; ; fresh = true {
-		for _, key := range k.keys {
-			if kid := jws.Signatures[0].Header.KeyID; kid != "" && key.KeyID != "" && kid != key.KeyID {
-				continue
-			}
-			if payload, err := jws.Verify(key); err == nil {
-				return payload, nil
-			}
-		}
-		if fresh || len(k.keys) > 0 && k.s.now().Sub(k.fetched) < keyPause {
-			return nil, errors.New("none of the issuer's keys signed the ID token")
-		}
+	if payload, ok, tired := k.verify(jws); ok {
+		return payload, nil
+	} else if tired {
+		return nil, errNoKey
+	}
+	if err := k.turn.take(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errKeys, err)
+	}
+	defer k.turn.done()
+	payload, ok, tired := k.verify(jws) // somebody else's turn may have brought the key
+	if !ok && !tired {
 		if err := k.fetch(ctx); err != nil {
 			return nil, err
 		}
+		payload, ok, _ = k.verify(jws)
 	}
+	if !ok {
+		return nil, errNoKey
+	}
+	return payload, nil
+}
+
+var errNoKey = errors.New("none of the issuer's keys signed the ID token")
+
+// verify tries the keys that are known. Tired says that they are too new to be
+// fetched again.
+func (k *keySet) verify(jws *jose.JSONWebSignature) (payload []byte, ok, tired bool) {
+	k.mu.Lock()
+	keys := k.keys
+	tired = len(keys) > 0 && k.s.now().Sub(k.fetched) < keyPause
+	k.mu.Unlock()
+	for _, key := range keys {
+		if kid := jws.Signatures[0].Header.KeyID; kid != "" && key.KeyID != "" && kid != key.KeyID {
+			continue
+		}
+		if payload, err := jws.Verify(key); err == nil {
+			return payload, true, tired
+		}
+	}
+	return nil, false, tired
 }
 
 // fetch reads the keys. Those of kinds that we do not know are passed over, and
@@ -198,6 +221,8 @@ func (k *keySet) fetch(ctx context.Context) error {
 			keys = append(keys, key)
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.keys, k.fetched = keys, k.s.now()
 	return nil
 }
