@@ -42,6 +42,9 @@ var textNames = []string{"error_description", "errorDescription", "message", "Me
 
 var extraNames = []string{"suberror", "error_codes", "error_subcode", "correlation_id", "correlationId", "trace_id", "request_id", "requestId", "log_id", "fbtrace_id"}
 
+// maxWords is how much of one text is looked at.
+const maxWords = 2048
+
 var envelopeNames = []string{"data", "body", "result", "response", "fault", "meta", "detail"}
 
 // complaint finds what the answer says went wrong, nil if nothing does.
@@ -65,7 +68,7 @@ func (a *reading) complaint() *complaint {
 			c.read(list[0].members())
 		}
 	case bodyText:
-		if a.r.Status/100 == 2 || d.looksLikeHTML() || len(d.text) > 2048 {
+		if a.r.Status/100 == 2 || d.looksLikeHTML() || len(d.text) > maxWords {
 			break
 		}
 		s := string(d.text)
@@ -92,7 +95,7 @@ func (c *complaint) read(ms []member) {
 	}
 	for _, name := range weakNames {
 		if n, ok := pick(ms, name); ok && !namesNoError(n.text()) {
-			c.codes = append(c.codes, n.text())
+			c.codes = append(c.codes, shorten(n.text(), maxWords))
 		}
 	}
 	c.words(ms)
@@ -122,7 +125,7 @@ func (c *complaint) read(ms []member) {
 func (c *complaint) value(n node) {
 	switch n.kind() {
 	case '"', '0', 't':
-		s := strings.TrimSpace(n.text())
+		s := strings.TrimSpace(shorten(n.text(), maxWords))
 		switch strings.ToLower(s) {
 		case "", "0", "false", "no", "none", "null", "ok", "success":
 			return
@@ -156,7 +159,7 @@ func (c *complaint) value(n node) {
 					c.words(e.members())
 				}
 			case '"':
-				if s := e.text(); i == 0 && s != "" {
+				if s := shorten(e.text(), maxWords); i == 0 && s != "" {
 					c.codes = append(c.codes, s)
 				} else {
 					c.say(s)
@@ -170,7 +173,7 @@ func (c *complaint) value(n node) {
 func (c *complaint) errorObject(ms []member) {
 	for _, name := range objectNames {
 		if n, ok := pick(ms, name); ok {
-			if s := strings.TrimSpace(n.text()); s != "" && !isZero(s) {
+			if s := strings.TrimSpace(shorten(n.text(), maxWords)); s != "" && !isZero(s) {
 				c.codes = append(c.codes, s)
 			}
 		}
@@ -215,7 +218,7 @@ func (c *complaint) words(ms []member) {
 }
 
 func (c *complaint) say(s string) {
-	if s = strings.TrimSpace(s); s != "" && !slices.Contains(c.texts, s) {
+	if s = strings.TrimSpace(shorten(s, maxWords)); s != "" && !slices.Contains(c.texts, s) {
 		c.texts = append(c.texts, s)
 	}
 }

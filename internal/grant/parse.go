@@ -230,6 +230,7 @@ func (a *reading) salvage(refresh string, e *Error) Outcome {
 // fail ends a reading with e, completed with what every answer tells.
 func (a *reading) fail(e *Error) Outcome {
 	e.Status = a.r.Status
+	e.Detail = fit(e.Detail)
 	if e.Status != 0 {
 		wait, date := retryAfter(a.r.Header, a.r.Now)
 		if date {

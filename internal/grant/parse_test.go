@@ -32,7 +32,13 @@ type shot struct {
 	arrived   time.Time // zero: sentAt
 }
 
-func (s shot) parse(t testing.TB) grant.Outcome {
+// A failer is what a test, a benchmark and a rapid check have in common.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func (s shot) parse(t failer) grant.Outcome {
 	t.Helper()
 	r := grant.Reply{Grant: s.grant, Prior: s.prior, Scope: s.scope, Sent: s.sent, Status: s.status, Header: s.header, Body: []byte(s.body), Truncated: s.cut,
 		SentAt: s.sentAt, Now: s.arrived, Written: true}
