@@ -1,6 +1,7 @@
 package resource_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/resource"
+	"github.com/freshet-dev/freshet/internal/store"
 )
 
 func definition(t *testing.T, b *resource.Book, name string) *freshet.Definition {
@@ -185,6 +187,43 @@ webhooks: {ops: {url: https://ops.example/, secret: 0123456789abcdef0123456789ab
 	if again := definition(t, b, "crm"); again.Revision != d.Revision {
 		t.Error("a webhook changes the revision of a connection")
 	}
+}
+
+// A definition that was read while somebody changed a part of it is not kept.
+func TestDefinitionOfAMomentAgoIsNotKept(t *testing.T) {
+	v := newVault(t)
+	b, db := newBook(t, resource.Options{Sealer: v})
+	must(t, b, acme, nil)
+	slow := &slow{Store: db}
+	late, err := resource.New(resource.Options{Store: slow, Sealer: v})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow.meanwhile = func() {
+		slow.meanwhile = nil
+		must(t, b, "clients: {acme: {provider: acme, id: other, secret: s}}", nil)
+		late.Invalidate("clients", "acme")
+	}
+	if _, err := late.Definition(t.Context(), "crm"); err != nil {
+		t.Fatal(err)
+	}
+	if d := definition(t, late, "crm"); d.Client.ID != "other" {
+		t.Errorf("the client's id is %s, want the new one", d.Client.ID)
+	}
+}
+
+// slow lets somebody else in after a client was read.
+type slow struct {
+	resource.Store
+	meanwhile func()
+}
+
+func (s *slow) Resource(ctx context.Context, kind, name string) (store.Resource, error) {
+	r, err := s.Store.Resource(ctx, kind, name)
+	if kind == "clients" && s.meanwhile != nil {
+		s.meanwhile()
+	}
+	return r, err
 }
 
 func TestDefinitionOfNobody(t *testing.T) {

@@ -18,13 +18,16 @@ providers:
   shops: {token_url: "https://{{shop}}.shops.example/token", authorization_url: "https://{{shop}}.shops.example/authorize", variables: {shop: {}}}
   hosted: {token_url: "https://{{host}}/token", authorization_url: "https://{{host}}/authorize", variables: {host: {}}}
   public: {token_url: https://public.example/token, authorization_url: https://public.example/authorize, client_auth: none}
+  short: {token_url: "https://{{name}}.example/token", authorization_url: "https://{{name}}.example/authorize", variables: {name: {}}}
   login: {token_url: https://login.example/auth, client_auth: none, request: {body: '{"p":{{password | json}}}'}}
 clients:
   acme: {provider: acme, id: app, secret: s3cret}
   shops: {provider: shops, id: app, secret: s3cret}
   hosted: {provider: hosted, id: app, secret: s3cret, variables: {host: idp.acme.example}}
   public: {provider: public, id: app}
+  short: {provider: short, id: app, secret: s3cret}
 connections:
+  name: {client: short, variables: {name: acme}}
   crm: {client: acme}
   shop1: {client: shops, variables: {shop: one}}
   sso: {client: hosted}
@@ -64,6 +67,7 @@ clients: {acme: {provider: evil, id: app, secret: "[secret]"}}`, held},
 		{"a new connection's token URL on the client's host", `connections: {new: {client: acme, token_url: https://auth.acme.example/other}}`, ""},
 		{"a new shop", `connections: {shop2: {client: shops, variables: {shop: two}}}`, ""},
 		{"a variable that is the whole host", `connections: {sso2: {client: hosted, variables: {host: evil.example}}}`, "sends the secret of client hosted to https://evil.example"},
+		{"a variable before a single label", `connections: {name2: {client: short, variables: {name: evil}}}`, "sends the secret of client short to https://evil.example"},
 		{"the client's own variable", `clients: {hosted: {provider: hosted, id: app, secret: "[secret]", variables: {host: evil.example}}}`, "sends the secret of client hosted"},
 		{"a pattern that is another's", `providers: {shops: {token_url: "https://{{shop}}.evil.example/token", authorization_url: "https://{{shop}}.shops.example/authorize", variables: {shop: {}}}}`, "sends the secret of client shops"},
 		{"a pattern without a fixed end", `providers: {shops: {token_url: "https://x.{{shop}}/token", authorization_url: "https://{{shop}}.shops.example/authorize", variables: {shop: {}}}}`, "sends the secret of client shops"},
