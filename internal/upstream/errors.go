@@ -2,10 +2,14 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"syscall"
 
+	"github.com/freshet-dev/freshet/internal/dial"
 	"github.com/freshet-dev/freshet/internal/refresh"
 )
 
@@ -62,6 +66,35 @@ func (e *UnreachableError) Timeout() bool {
 	}
 	n, ok := errors.AsType[net.Error](e.Err)
 	return ok && n.Timeout()
+}
+
+// Cause says in one word what went wrong, without addresses: denied, timeout,
+// dns, refused, closed, tls or network.
+func (e *UnreachableError) Cause() string {
+	err := e.Err
+	switch {
+	case errors.Is(err, dial.ErrDenied):
+		return "denied"
+	case e.Timeout():
+		return "timeout"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "dns"
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "tls"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "tls"
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return "tls"
+	}
+	return "network"
 }
 
 // A BodyError is a request body that broke off or was malformed on the caller's

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/freshet-dev/freshet"
@@ -272,6 +273,10 @@ func (t *Transport) send(ctx context.Context, p *plan, c *Call, to target, tok *
 		resp, err := p.rt.RoundTrip(req)
 		if err != nil {
 			return nil, t.failed(ctx, p, res.rec, err)
+		}
+		if resp.StatusCode == http.StatusSwitchingProtocols && !(c.WebSocket && strings.EqualFold(resp.Header.Get("Upgrade"), "websocket")) {
+			resp.Body.Close()
+			return nil, &UnreachableError{Connection: p.def.Connection.Name, Err: errors.New("the API switched to a protocol that it was not asked for")}
 		}
 		if p.api.ScanEcho {
 			if refused := p.watch(resp, r, res); refused != nil {
