@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -26,8 +27,13 @@ func (s *Store) LastAudit(ctx context.Context) (AuditRow, error) {
 // with the newest row there is (zero if none) and chains the new rows to it.
 func (s *Store) AppendAudit(ctx context.Context, rows []AuditRow, link func(last AuditRow, rows []AuditRow)) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
+		// A chain has one end: whoever appends waits for whoever is appending.
+		if _, err := tx.Exec(ctx, `INSERT INTO meta (key, value, revision) VALUES ('audit', $1, 1)
+			ON CONFLICT (key) DO UPDATE SET revision = meta.revision + 1`, []byte{}); err != nil {
+			return err
+		}
 		last, err := scanAudit(tx.QueryRow(ctx, `SELECT seq, at, actor, action, subject, detail, hash FROM audit ORDER BY seq DESC LIMIT 1`))
-		if err != nil && err != ErrNotFound {
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		link(last, rows)
@@ -36,7 +42,7 @@ func (s *Store) AppendAudit(ctx context.Context, rows []AuditRow, link func(last
 			r := &rows[i]
 			return append(into, r.At.UnixMilli(), r.Actor, r.Action, r.Subject, r.Detail, r.Hash)
 		}
-		full := len(rows) / auditBatch
+		done, full := 0, len(rows)/auditBatch
 		if p, ok := tx.(repeater); ok && full > 0 {
 			if err := p.Repeat(ctx, insertAuditBatch, full, func(n int, into []any) []any {
 				for i := n * auditBatch; i < (n+1)*auditBatch; i++ {
@@ -46,9 +52,9 @@ func (s *Store) AppendAudit(ctx context.Context, rows []AuditRow, link func(last
 			}); err != nil {
 				return err
 			}
-			rows = rows[full*auditBatch:]
+			done = full * auditBatch
 		}
-		for i := range rows {
+		for i := done; i < len(rows); i++ {
 			if _, err := tx.Exec(ctx, insertAudit, args(i, nil)...); err != nil {
 				return err
 			}

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math"
 	"time"
 )
 
@@ -50,21 +52,26 @@ func (s *Store) AppendEvents(ctx context.Context, events ...Event) error {
 // Events lists events with a Seq above after, oldest first, of one connection
 // or of all (""), at most limit.
 func (s *Store) Events(ctx context.Context, connection string, after int64, limit int) ([]Event, error) {
-	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events
-		WHERE seq > $1 AND ($2 = '' OR connection = $2) ORDER BY seq LIMIT $3`, after, connection, limit)
+	if connection == "" {
+		return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`, after, limit)
+	}
+	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE connection = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
+		connection, after, limit)
 }
 
 // EventsBefore lists events with a Seq below before, newest first, of one
 // connection or of all (""), at most limit.
 func (s *Store) EventsBefore(ctx context.Context, connection string, before int64, limit int) ([]Event, error) {
-	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events
-		WHERE seq < $1 AND ($2 = '' OR connection = $2) ORDER BY seq DESC LIMIT $3`, before, connection, limit)
+	if connection == "" {
+		return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE seq < $1 ORDER BY seq DESC LIMIT $2`, before, limit)
+	}
+	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE connection = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3`,
+		connection, before, limit)
 }
 
 // LastEvents lists the newest events, newest first.
 func (s *Store) LastEvents(ctx context.Context, connection string, limit int) ([]Event, error) {
-	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events
-		WHERE ($1 = '' OR connection = $1) ORDER BY seq DESC LIMIT $2`, connection, limit)
+	return s.EventsBefore(ctx, connection, math.MaxInt64, limit)
 }
 
 func (s *Store) events(ctx context.Context, query string, args ...any) ([]Event, error) {
@@ -84,10 +91,26 @@ func (s *Store) events(ctx context.Context, query string, args ...any) ([]Event,
 	return out, err
 }
 
-// TrimEvents deletes events older than the instant.
+// trimBatch is how many events are deleted at a time: few enough that a
+// database with one writer is not held up.
+const trimBatch = 1000
+
+// TrimEvents deletes events older than the instant, up to the first one that is
+// not. The cost follows what is deleted, not what is kept.
 func (s *Store) TrimEvents(ctx context.Context, before time.Time) error {
-	return s.db.Tx(ctx, func(tx Querier) error {
-		_, err := tx.Exec(ctx, `DELETE FROM events WHERE at < $1`, before.UnixMilli())
+	keep := int64(math.MaxInt64)
+	err := s.db.Read().QueryRow(ctx, `SELECT seq FROM events WHERE at >= $1 ORDER BY seq LIMIT 1`, before.UnixMilli()).Scan(&keep)
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
-	})
+	}
+	for n := int64(trimBatch); n == trimBatch; {
+		if err := s.db.Tx(ctx, func(tx Querier) (err error) {
+			n, err = tx.Exec(ctx, `DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 AND at < $2 ORDER BY seq LIMIT $3)`,
+				keep, before.UnixMilli(), trimBatch)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -84,24 +86,25 @@ func (s *Store) RevokeKey(ctx context.Context, name string) (id string, err erro
 		if err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, `SELECT id FROM api_keys WHERE name = $1 AND revoked_at IS NULL`, name).Scan(&id); err != nil {
-			return err
-		}
 		// The name becomes free again; the row stays for the audit.
-		_, err = tx.Exec(ctx, `UPDATE api_keys SET revoked_at = $1, name = name || ' (revoked ' || id || ')' WHERE id = $2`, now.UnixMilli(), id)
-		return err
+		return tx.QueryRow(ctx, `UPDATE api_keys SET revoked_at = $1, name = name || ' (revoked ' || id || ')'
+			WHERE name = $2 AND revoked_at IS NULL RETURNING id`, now.UnixMilli(), name).Scan(&id)
 	})
 	return id, err
 }
 
-// TouchKeys records when keys were last used.
+// TouchKeys records when keys were last used, never an earlier instant than is
+// there already.
 func (s *Store) TouchKeys(ctx context.Context, used map[string]time.Time) error {
 	if len(used) == 0 {
 		return nil
 	}
 	return s.db.Tx(ctx, func(tx Querier) error {
-		for id, t := range used {
-			if _, err := tx.Exec(ctx, `UPDATE api_keys SET last_used = $1 WHERE id = $2`, t.UnixMilli(), id); err != nil {
+		// In one order everywhere, so that two replicas that record the same keys
+		// do not wait for each other's rows.
+		for _, id := range slices.Sorted(maps.Keys(used)) {
+			if _, err := tx.Exec(ctx, `UPDATE api_keys SET last_used = $1 WHERE id = $2 AND (last_used IS NULL OR last_used < $1)`,
+				used[id].UnixMilli(), id); err != nil {
 				return err
 			}
 		}

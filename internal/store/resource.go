@@ -107,11 +107,11 @@ func (c *Change) Referrers(kind, name string, limit int) ([]Ref, error) {
 // what is stored, 1 for a new one. ErrStale: it is not.
 func (c *Change) Put(r Resource) error {
 	if r.Revision == 1 {
-		if _, err := c.tx.Exec(c.ctx, `INSERT INTO resources (id, kind, name, spec, secrets, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 1, $6, $6)`,
-			r.ID, r.Kind, r.Name, r.Spec, r.Secrets, c.now.UnixMilli()); err != nil {
-			if c.s.db.IsUnique(err) {
-				return ErrStale
-			}
+		// DO NOTHING, because a refused statement ends the whole transaction in
+		// PostgreSQL.
+		if err := one(c.tx.Exec(c.ctx, `INSERT INTO resources (id, kind, name, spec, secrets, revision, created_at, updated_at)
+			VALUES ($1, $2, $3, $4, $5, 1, $6, $6) ON CONFLICT DO NOTHING`,
+			r.ID, r.Kind, r.Name, r.Spec, r.Secrets, c.now.UnixMilli())); err != nil {
 			return err
 		}
 	} else if err := one(c.tx.Exec(c.ctx, `UPDATE resources SET spec = $1, secrets = $2, revision = $3, updated_at = $4 WHERE id = $5 AND revision = $6`,
@@ -131,15 +131,22 @@ func (c *Change) Put(r Resource) error {
 
 // Delete removes a resource. ErrNotFound: there is none.
 func (c *Change) Delete(kind, name string) error {
-	if err := one(c.tx.Exec(c.ctx, `DELETE FROM resources WHERE kind = $1 AND name = $2`, kind, name)); err == ErrStale {
+	n, err := c.tx.Exec(c.ctx, `DELETE FROM resources WHERE kind = $1 AND name = $2`, kind, name)
+	if err == nil && n == 0 {
 		return ErrNotFound
-	} else {
-		return err
 	}
+	return err
 }
 
-// EnsureToken makes or updates the token row of a connection.
-func (c *Change) EnsureToken(t Token) error { return EnsureToken(c.ctx, c.tx, t, c.now) }
+// EnsureToken makes or updates the token row of a connection. ErrExists:
+// another connection has the name.
+func (c *Change) EnsureToken(t Token) error {
+	err := EnsureToken(c.ctx, c.tx, t, c.now)
+	if c.s.db.IsUnique(err) {
+		return ErrExists
+	}
+	return err
+}
 
 // Token reads a connection's row within the change.
 func (c *Change) Token(id freshet.ConnectionID) (Token, error) {

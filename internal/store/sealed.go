@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 // was saved yet.
 func (s *Store) LoadKeyring(ctx context.Context) ([]byte, int64, error) {
 	b, rev, err := s.Meta(ctx, "keyring")
-	if err == ErrNotFound {
+	if errors.Is(err, ErrNotFound) {
 		return nil, 0, nil
 	}
 	return b, rev, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/freshet-dev/freshet"
@@ -72,8 +73,11 @@ func (s *Store) TokenByName(ctx context.Context, name string) (Token, error) {
 // the given state if one is given. Sealed is left out.
 func (s *Store) Tokens(ctx context.Context, after string, state freshet.State, limit int) ([]Token, error) {
 	var out []Token
-	rows, err := s.db.Read().Query(ctx, `SELECT `+tokenColumns+` FROM tokens
-		WHERE name > $1 AND ($2 = '' OR state = $2) ORDER BY name LIMIT $3`, after, string(state), limit)
+	query, args := `SELECT `+tokenColumns+` FROM tokens WHERE name > $1 ORDER BY name LIMIT $2`, []any{after, limit}
+	if state != "" {
+		query, args = `SELECT `+tokenColumns+` FROM tokens WHERE name > $1 AND state = $3 ORDER BY name LIMIT $2`, append(args, string(state))
+	}
+	rows, err := s.db.Read().Query(ctx, query, args...)
 	err = each(rows, err, func(r Scanner) error {
 		t, err := scanToken(r)
 		t.Sealed = nil
@@ -271,18 +275,22 @@ func (s *Store) Reschedule(ctx context.Context, id freshet.ConnectionID, gen int
 
 // Forget removes the token of a connection and latches it: only a person can
 // bring the next one. It wins over an open attempt. The letters, such as a
-// revocation, are queued with it.
+// revocation, are queued with it. ErrNotFound: there is no such connection.
 func (s *Store) Forget(ctx context.Context, id freshet.ConnectionID, reason freshet.Reason, letters []Letter, events ...Event) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
 		now, err := s.db.Now(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := one(tx.Exec(ctx, `UPDATE tokens SET gen = gen + 1, sealed = NULL, digest = NULL, state = 'reauth', reason = $1, error = '', failures = 0,
+		n, err := tx.Exec(ctx, `UPDATE tokens SET gen = gen + 1, sealed = NULL, digest = NULL, state = 'reauth', reason = $1, error = '', failures = 0,
 			attempt = '', attempt_at = NULL, lost_at = NULL, lease_owner = '', lease_until = NULL, not_before = NULL, next_at = NULL,
 			issued_at = NULL, expires_at = NULL, refresh_expires = NULL, updated_at = $2 WHERE id = $3`,
-			string(reason), now.UnixMilli(), string(id))); err != nil {
+			string(reason), now.UnixMilli(), string(id))
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return ErrNotFound
 		}
 		if err := s.PostTx(ctx, tx, letters...); err != nil {
 			return err
@@ -340,7 +348,7 @@ func (s *Store) OpenAttempts(ctx context.Context, mine string, limit int) ([]Tok
 	}
 	var out []Token
 	rows, err := s.db.Read().Query(ctx, `SELECT `+tokenColumns+` FROM tokens
-		WHERE attempt <> '' AND (lease_until IS NULL OR lease_until <= $1 OR lease_owner = $2) LIMIT $3`, now.UnixMilli(), mine, limit)
+		WHERE attempt <> '' AND (lease_until IS NULL OR lease_until <= $1 OR ($2 <> '' AND lease_owner = $2)) LIMIT $3`, now.UnixMilli(), mine, limit)
 	err = each(rows, err, func(r Scanner) error {
 		t, err := scanToken(r)
 		out = append(out, t)
@@ -354,7 +362,7 @@ func (s *Store) OpenAttempts(ctx context.Context, mine string, limit int) ([]Tok
 func (s *Store) SameRefreshToken(ctx context.Context, provider string, digest []byte, except freshet.ConnectionID) (name string, err error) {
 	err = s.db.Read().QueryRow(ctx, `SELECT name FROM tokens WHERE provider = $1 AND digest = $2 AND id <> $3 LIMIT 1`,
 		provider, digest, string(except)).Scan(&name)
-	if err == ErrNotFound {
+	if errors.Is(err, ErrNotFound) {
 		return "", nil
 	}
 	return name, err

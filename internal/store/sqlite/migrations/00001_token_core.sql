@@ -58,7 +58,7 @@ CREATE INDEX tokens_due ON tokens (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX tokens_open ON tokens (lease_until) WHERE attempt <> '';
 CREATE INDEX tokens_lapse ON tokens (refresh_expires) WHERE refresh_expires IS NOT NULL;
 CREATE INDEX tokens_client ON tokens (client);
-CREATE INDEX tokens_state ON tokens (state);
+CREATE INDEX tokens_state ON tokens (state, name);
 CREATE INDEX tokens_digest ON tokens (provider, digest) WHERE digest IS NOT NULL;
 
 -- A registration's own trouble, shared by all its connections.
