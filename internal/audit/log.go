@@ -423,3 +423,17 @@ func Detail(pairs ...any) string {
 	}
 	return string(b)
 }
+
+// Strings is Detail for texts alone, at less cost.
+func Strings(pairs ...string) string {
+	b := []byte{'{'}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendJSON(b, pairs[i])
+		b = append(b, ':')
+		b = appendJSON(b, pairs[i+1])
+	}
+	return string(append(b, '}'))
+}
