@@ -135,8 +135,8 @@ func keyPair(t *testing.T) (private, public string) {
 	return encode("PRIVATE KEY", der), encode("PUBLIC KEY", pub)
 }
 
-// anything has a value for every variable and no disk.
-type anything struct{ env }
+// anything has a value for every variable and a secret in every file.
+type anything struct{ given }
 
 func (anything) Env(name string) (string, bool) { return "value-of-" + name, true }
 
