@@ -95,6 +95,35 @@ func newestSchema() (int64, error) {
 	return newest, nil
 }
 
+// Copy writes a consistent copy of the database file at from, its log included
+// and whoever is writing to it, to a file that must not exist.
+func Copy(ctx context.Context, from, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("backup: %s exists already", to)
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	// A connection of its own: those of a read pool refuse the statement, and
+	// the one that writes must not wait for it.
+	db, err := sql.Open("sqlite", dsn(from, Options{BusyTimeout: 5 * time.Second, ReadOnly: true}, true))
+	if err != nil {
+		os.Remove(to)
+		return fmt.Errorf("backup: %w", err)
+	}
+	defer db.Close()
+	// VACUUM INTO reads one snapshot and accepts an empty file as its target.
+	if _, err := db.ExecContext(ctx, `VACUUM INTO $1`, to); err != nil {
+		os.Remove(to)
+		return fmt.Errorf("backup: %w", describe(err))
+	}
+	return nil
+}
+
 // Lock takes a data directory that no server uses, for work on its files. The
 // error is ErrInUse if one does.
 func Lock(dir string) (unlock func() error, err error) { return lockDir(dir) }

@@ -238,30 +238,7 @@ func (d *DB) Path() string { return d.path }
 
 // Backup writes a consistent copy of the database, WAL included, to a file
 // that must not exist.
-func (d *DB) Backup(ctx context.Context, to string) error {
-	if _, err := os.Lstat(to); err == nil {
-		return fmt.Errorf("backup: %s exists already", to)
-	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	f.Close()
-	// A connection of its own: those of the read pool refuse the statement, and
-	// the one that writes must not wait for it.
-	db, err := sql.Open("sqlite", dsn(d.path, Options{BusyTimeout: 5 * time.Second, ReadOnly: true}, true))
-	if err != nil {
-		os.Remove(to)
-		return fmt.Errorf("backup: %w", err)
-	}
-	defer db.Close()
-	// VACUUM INTO reads one snapshot and accepts an empty file as its target.
-	if _, err := db.ExecContext(ctx, `VACUUM INTO $1`, to); err != nil {
-		os.Remove(to)
-		return fmt.Errorf("backup: %w", describe(err))
-	}
-	return nil
-}
+func (d *DB) Backup(ctx context.Context, to string) error { return Copy(ctx, d.path, to) }
 
 // Shred overwrites what deleted rows left in the log.
 func (d *DB) Shred(ctx context.Context) error {
