@@ -74,9 +74,7 @@ func (a *reading) refusal() Outcome {
 	}
 	if a.r.Err != nil && len(c.codes) == 0 && a.r.Status < 500 {
 		// The answer broke off before it said anything.
-		e := transportError(&a.r)
-		e.Uncertain = true
-		return a.fail(e)
+		return a.fail(transportError(&a.r))
 	}
 	return a.fail(a.classify(c))
 }

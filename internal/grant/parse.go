@@ -102,9 +102,7 @@ func (a *reading) unreadable() *Error {
 	}
 	switch {
 	case a.r.Err != nil:
-		e := transportError(&a.r)
-		e.Uncertain = true
-		return e
+		return transportError(&a.r)
 	case a.r.Truncated && len(a.r.Body) >= MaxBody:
 		return &Error{Class: Retryable, Code: "body_too_large", Uncertain: true, Detail: fmt.Sprintf("the answer is longer than %d bytes", MaxBody)}
 	case a.r.Truncated:

@@ -21,6 +21,7 @@ type shot struct {
 	header    http.Header
 	body      string
 	grant     freshet.GrantType // empty: a refresh
+	renew     bool              // a refresh, of a token of that grant
 	prior     *freshet.Token    // nil: RT-OLD, AT-OLD
 	scope     string
 	sent      []freshet.Secret
@@ -40,7 +41,7 @@ type failer interface {
 
 func (s shot) parse(t failer) grant.Outcome {
 	t.Helper()
-	r := grant.Reply{Grant: s.grant, Prior: s.prior, Scope: s.scope, Sent: s.sent, Status: s.status, Header: s.header, Body: []byte(s.body), Truncated: s.cut,
+	r := grant.Reply{Grant: s.grant, Refresh: s.renew, Prior: s.prior, Scope: s.scope, Sent: s.sent, Status: s.status, Header: s.header, Body: []byte(s.body), Truncated: s.cut,
 		SentAt: s.sentAt, Now: s.arrived, Written: true}
 	if s.grant == "" {
 		r.Grant, r.Refresh = freshet.GrantRefreshToken, true
@@ -230,6 +231,8 @@ func TestProviders(t *testing.T) {
 		{"WeChat client", wechat, 200, `{"errcode":40001,"errmsg":"invalid credential"}`, grant.Misconfigured, "invalid_client", nil},
 		{"WeChat zero", wechat, 200, `{"errcode":0,"errmsg":"ok","access_token":"at-1"}`, "", "", nil},
 		{"WeChat zero without a profile", freshet.Response{}, 200, `{"errcode":0,"errmsg":"ok","access_token":"at-1"}`, "", "", nil},
+		{"errcode 0.0", freshet.Response{}, 200, `{"errcode":0.0,"access_token":"at-1"}`, "", "", nil},
+		{"Meta's marker without words", freshet.Response{}, 400, `{"error":{"code":7,"is_transient":true}}`, grant.Retryable, "7", []grant.Flag{grant.FlagErrorObject}},
 		{"WeChat unknown", freshet.Response{}, 200, `{"errcode":40029,"errmsg":"something"}`, grant.Retryable, "40029", nil},
 		{"TikTok", tiktok, 200, `{"code":40110,"message":"Auth code is expired or used","data":{}}`, grant.Permanent, "invalid_grant", nil},
 		{"TikTok token", tiktok, 200, `{"code":0,"message":"OK","data":{"access_token":"at-1"}}`, "", "", nil},
@@ -380,8 +383,10 @@ func TestF37ClockTrouble(t *testing.T) {
 		t.Errorf("three seconds count as trouble: %+v", e)
 	}
 	// A refresh token that such a grant obtained may well be dead.
-	if e, _ := (shot{status: 400, body: body, header: h(time.Hour)}).err(t); e.Class != grant.Permanent || e.Skew != 0 {
-		t.Errorf("a refresh: %s %+v", e.Class, e)
+	for _, g := range []freshet.GrantType{"", freshet.GrantJWTBearer, freshet.GrantClientCredentials} {
+		if e, _ := (shot{status: 400, grant: g, renew: true, body: body, header: h(time.Hour)}).err(t); e.Class != grant.Permanent || e.Skew != 0 {
+			t.Errorf("a refresh: %s %+v", e.Class, e)
+		}
 	}
 	for _, g := range []freshet.GrantType{freshet.GrantPassword, freshet.GrantAuthorizationCode, freshet.GrantDeviceCode} {
 		if e, _ := (shot{status: 400, grant: g, body: body}).err(t); e.Class != grant.Permanent {

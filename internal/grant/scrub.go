@@ -125,23 +125,18 @@ func (a *reading) cleanCode(s string) string {
 	return shorten(escape(a.scrub(s)), maxCode)
 }
 
-// excerpt shows how the body begins.
+// excerpt shows how the body begins. A body of one word is not shown at all: it
+// may be the token.
 func (a *reading) excerpt() string {
-	b := a.doc.text
-	more := len(b) > maxExcerpt
-	// One rune more than is shown, so that a secret across the cut is known whole
-	// to scrub; what scrub does not know is masked anyway.
-	s := string(b[:min(len(b), MaxBody)])
-	if more {
-		for _, secret := range a.secrets {
-			s = strings.ReplaceAll(s, secret, freshet.Redacted)
-		}
-		s = shorten(s, maxExcerpt)
+	s := string(a.doc.text)
+	if !strings.ContainsAny(s, " \t\n<") {
+		return "…"
 	}
-	if len(b) > 0 && b[0] == '"' {
-		return `"…"` // a text by itself may be the token
+	for _, secret := range a.secrets {
+		s = strings.ReplaceAll(s, secret, freshet.Redacted)
 	}
-	s = escape(a.mask(s))
+	more := len(s) > maxExcerpt
+	s = escape(a.mask(shorten(s, maxExcerpt)))
 	if more {
 		s += "…"
 	}
