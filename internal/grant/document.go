@@ -92,10 +92,15 @@ func looksLikeForm(b []byte) bool {
 // formObject turns a form into the JSON object that says the same, member by
 // member, so that both are read by the same rules.
 func formObject(s string) []byte {
-	out := []byte{'{'}
+	out := make([]byte, 1, len(s)+64)
+	out[0] = '{'
+	pairs := 0
 	for pair := range strings.SplitSeq(s, "&") {
 		if pair == "" {
 			continue
+		}
+		if pairs++; pairs > maxMembers {
+			break
 		}
 		name, value, _ := strings.Cut(pair, "=")
 		if len(out) > 1 {

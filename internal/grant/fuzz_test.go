@@ -198,7 +198,7 @@ func TestF34HostileBodiesAreCheap(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			allocated := after.TotalAlloc - before.TotalAlloc
 			// Two readings of one mebibyte each.
-			if allocated > 32<<20 {
+			if allocated > 24<<20 {
 				t.Errorf("%d bytes are allocated", allocated)
 			}
 		})

@@ -19,6 +19,7 @@ const (
 	maxDetail  = 256 // bytes of Error.Detail
 	maxCode    = 64  // bytes of Error.Code
 	maxExcerpt = 120 // bytes of a body that nobody understands
+	minSecret  = 4   // shorter values are in too many words to be taken out
 )
 
 var (
@@ -35,7 +36,7 @@ var (
 func (a *reading) findSecrets() []string {
 	var out []string
 	add := func(s string) {
-		if len(s) >= 4 {
+		if len(s) >= minSecret {
 			out = append(out, s)
 			if q := url.QueryEscape(s); q != s {
 				out = append(out, q)
@@ -64,7 +65,7 @@ func (a *reading) findSecrets() []string {
 			switch {
 			case m.value.kind() == '{' && depth > 0:
 				walk(m.value.members(), depth-1)
-			case !secretName.MatchString(m.name) || plainName.MatchString(m.name):
+			case len(text) < minSecret || !secretName.MatchString(m.name) || plainName.MatchString(m.name):
 			case m.name == lastName(a.shape.Error, ""):
 				// The provider's entry says that this is where error codes are
 				// (WeLink's "code", with status 200); catalog's tests want it shown.
