@@ -1,6 +1,9 @@
 package freshet
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // A Token is what a provider issued for a connection. Tokens are values: a
 // refresh replaces one, nothing changes one. The zero Token is never fresh.
@@ -21,6 +24,13 @@ type Token struct {
 	RefreshIssued time.Time         // when the refresh token was first received
 	Generation    int64             // 1 for the first stored answer
 	Session       map[string]Secret // members of a second step's answer that injection may name
+}
+
+// Injectable reports whether t may be put into a request at all. A token
+// exchange may answer with one of type N_A, which is no access token, RFC 8693
+// §2.2.1: it serves further exchanges only.
+func (t *Token) Injectable() bool {
+	return t != nil && !t.Access.IsZero() && !strings.EqualFold(strings.TrimSpace(t.Type), "N_A")
 }
 
 // Lifetime returns how long the token was given, zero if unknown.

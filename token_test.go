@@ -55,3 +55,15 @@ func TestLifetime(t *testing.T) {
 		t.Errorf("unknown issue: %v", got)
 	}
 }
+
+func TestInjectable(t *testing.T) {
+	for typ, want := range map[string]bool{"": true, "Bearer": true, "DPoP": true, "bot": true, "N_A": false, "n_a": false} {
+		tok := living(time.Hour)
+		if tok.Type = typ; tok.Injectable() != want {
+			t.Errorf("type %q: %v, want %v", typ, !want, want)
+		}
+	}
+	if (&freshet.Token{}).Injectable() || (*freshet.Token)(nil).Injectable() {
+		t.Error("nothing is injectable")
+	}
+}

@@ -260,10 +260,10 @@ func readLifetime(n node, e freshet.Expiry) (life time.Duration, at time.Time, o
 	case "rfc3339":
 		at, ok = parseAny(s, time.UTC, time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700")
 	case "datetime":
-		at, ok = parseAny(s, zone(e.Zone), time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04",
+		at, ok = parseAny(s, zone(e), time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04",
 			"2006/01/02 15:04:05")
 	case "date":
-		at, ok = parseAny(s, zone(e.Zone), "2006-01-02", "20060102", "2006/01/02")
+		at, ok = parseAny(s, zone(e), "2006-01-02", "20060102", "2006/01/02")
 	case "http_date":
 		var err error
 		at, err = http.ParseTime(s)
@@ -356,19 +356,14 @@ func parseAny(s string, loc *time.Location, layouts ...string) (time.Time, bool)
 	return time.Time{}, false
 }
 
-// zone returns the location of an IANA name or an offset such as +08:00; UTC
-// for anything else, which the check of the provider's entry has refused.
-func zone(name string) *time.Location {
-	if name == "" {
+// zone returns where the times of e are read: UTC for a zone that the check of
+// the provider's entry would refuse.
+func zone(e freshet.Expiry) *time.Location {
+	loc, err := e.Location()
+	if err != nil {
 		return time.UTC
 	}
-	if t, err := time.Parse("Z07:00", name); err == nil {
-		return t.Location()
-	}
-	if loc, err := time.LoadLocation(name); err == nil {
-		return loc
-	}
-	return time.UTC
+	return loc
 }
 
 // parseHMS reads hours:minutes:seconds, hours without bound.
