@@ -135,11 +135,15 @@ func (s *Source) sweepLoop() {
 	t := time.NewTicker(s.o.Sweep)
 	defer t.Stop()
 	var trimmed time.Time
+	clocks := clocks{at: s.o.Now(), slept: s.o.Asleep()}
 	for {
 		select {
 		case <-t.C:
 		case <-s.life.Done():
 			return
+		}
+		if err := clocks.look(s.life, s); err != nil && s.life.Err() == nil {
+			s.log.Warn("plan anew after the clock was set", "error", err)
 		}
 		if err := s.sweep(s.life, ""); err != nil && s.life.Err() == nil {
 			s.log.Warn("sweep", "error", err)

@@ -144,6 +144,11 @@ func (s *Source) due(ctx context.Context, d store.Due) error {
 		// machine's time was changed. Believe the token.
 		return s.o.Store.Reschedule(ctx, d.ID, v.row.Gen, now.Round(0).Add(next))
 	}
+	if _, ok := remaining(v, now); !ok && v.row.NextAt.After(now) {
+		// The look is older than the refresh that it has led to.
+		c.invalidate()
+		return nil
+	}
 	_, err = c.join(ctx, v, CauseSchedule)
 	if err == nil {
 		return nil
@@ -173,13 +178,6 @@ func (c *Conn) mustWait(v *view, now time.Time) time.Duration {
 // early reports whether a token that this process obtained itself is too young
 // for a background refresh, by the monotonic clock, and how long to wait.
 func (s *Source) early(v *view, now time.Time) (time.Duration, bool) {
-	if v.tok == nil || v.row.State != freshet.StateOK || v.row.NextAt.IsZero() || v.tok.IssuedAt.Round(0) == v.tok.IssuedAt {
-		return 0, false
-	}
-	planned := v.row.NextAt.Sub(v.tok.IssuedAt.Round(0)) // by the wall, as it was then
-	age := now.Sub(v.tok.IssuedAt)                       // by the monotonic clock
-	if wait := planned - age; wait > 5*time.Second && planned > 0 {
-		return wait, true
-	}
-	return 0, false
+	wait, ok := remaining(v, now)
+	return wait, ok && wait > clockSlack
 }

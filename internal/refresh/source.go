@@ -56,11 +56,12 @@ type Options struct {
 	Owner string // who holds this process's leases; an owner that starts again takes its own attempts back
 	Dir   string // where the spill file lives; "" keeps none
 
-	Now      func() time.Time // nil: time.Now
-	Jitter   func() float64   // uniform in [0,1); nil: math/rand
-	Deadline time.Duration    // of one exchange with a provider; 0: 20 s
-	Lease    time.Duration    // of a claim; 0: 30 s
-	Patience time.Duration    // how long a reader whose token still lives waits for the next one; 0: 5 s
+	Now      func() time.Time     // nil: time.Now
+	Jitter   func() float64       // uniform in [0,1); nil: math/rand
+	Asleep   func() time.Duration // how long the machine has been suspended since it started; nil: what the system says
+	Deadline time.Duration        // of one exchange with a provider; 0: 20 s
+	Lease    time.Duration        // of a claim; 0: 30 s
+	Patience time.Duration        // how long a reader whose token still lives waits for the next one; 0: 5 s
 
 	Background int           // background refreshes at once over all providers; 0: 64
 	Sweep      time.Duration // between looks for attempts that other processes left open; 0: 5 s
@@ -99,6 +100,9 @@ type Source struct {
 func New(o Options) *Source {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Asleep == nil {
+		o.Asleep = asleep
 	}
 	if o.Jitter == nil {
 		o.Jitter = mathrand.Float64
