@@ -2,6 +2,14 @@ package store
 
 import "context"
 
+// EpochKey is the value by which a store and its data directory know each
+// other; EpochOfCopies is what it is in every copy. The package backup compares
+// them.
+const (
+	EpochKey      = "epoch"
+	EpochOfCopies = "copy"
+)
+
 // Meta returns a value that the installation keeps about itself, with its
 // revision, or ErrNotFound.
 func (s *Store) Meta(ctx context.Context, key string) (value []byte, revision int64, err error) {

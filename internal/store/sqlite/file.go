@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/freshet-dev/freshet/internal/store"
 )
 
 // ErrOlder says that an older Freshet wrote the database, and that nobody has
@@ -37,32 +39,26 @@ func Examine(ctx context.Context, path string) error {
 		return err
 	}
 	defer db.Close()
-	newest, err := newestSchema()
-	if err != nil {
+	have, err := schema(ctx, db)
+	switch err = describe(path, err); {
+	case err == nil && have < 0, errors.Is(err, ErrCorrupt) && !looksLikeSQLite(path):
+		return fmt.Errorf("%s: %w", path, ErrNone)
+	case err != nil:
 		return err
 	}
-	var have sql.NullInt64
-	if err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&have); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := describe(err); errors.Is(err, ErrCorrupt) && looksLikeSQLite(path) {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		return fmt.Errorf("%s: %w", path, ErrNone)
-	}
-	if have.Int64 > newest {
-		return fmt.Errorf("%s: %w: its schema is %d, this binary knows %d", path, ErrNewer, have.Int64, newest)
+	newest := newestSchema(builtin)
+	if have > newest {
+		return fmt.Errorf("%s: %w: its schema is %d, this binary knows %d", path, ErrNewer, have, newest)
 	}
 	var verdict string
 	if err := db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&verdict); err != nil {
-		return fmt.Errorf("%s: %w", path, describe(err))
+		return describe(path, err)
 	}
 	if verdict != "ok" {
 		return fmt.Errorf("%s: %w: %s", path, ErrCorrupt, verdict)
 	}
-	if have.Int64 < newest {
-		return fmt.Errorf("%s: %w: its schema is %d, this binary knows %d", path, ErrOlder, have.Int64, newest)
+	if have < newest {
+		return fmt.Errorf("%s: %w: its schema is %d, this binary knows %d", path, ErrOlder, have, newest)
 	}
 	return nil
 }
@@ -79,54 +75,63 @@ func looksLikeSQLite(path string) bool {
 	return err == nil && string(head[:]) == "SQLite format 3\x00"
 }
 
-// newestSchema is the version of the last migration.
-func newestSchema() (int64, error) {
-	entries, err := fs.ReadDir(migrations, "migrations")
-	if err != nil {
-		return 0, err
-	}
-	var newest int64
-	for _, e := range entries {
-		var n int64
-		if _, err := fmt.Sscanf(e.Name(), "%d_", &n); err == nil {
-			newest = max(newest, n)
-		}
-	}
-	return newest, nil
-}
-
 // Copy writes a consistent copy of the database file at from, its log included
-// and whoever is writing to it, to a file that must not exist.
-func Copy(ctx context.Context, from, to string) error {
-	if _, err := os.Lstat(to); err == nil {
-		return fmt.Errorf("backup: %s exists already", to)
-	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	if err := f.Close(); err != nil {
+// and whoever is writing to it, to a file that must not exist. The copy is
+// durable, has mode 0600 and no log, and is of no epoch: wherever it is put in
+// the place of a database, that is noticed.
+func Copy(ctx context.Context, from, to string) (err error) {
+	if err := vacant(to); err != nil {
 		return err
 	}
-	// A connection of its own: those of a read pool refuse the statement, and
-	// the one that writes must not wait for it.
-	db, err := sql.Open("sqlite", dsn(from, Options{BusyTimeout: 5 * time.Second, ReadOnly: true}, true))
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		os.Remove(to)
-		return fmt.Errorf("backup: %w", err)
+		return fmt.Errorf("copy the database: %w", denied(err))
 	}
-	defer db.Close()
-	// VACUUM INTO reads one snapshot and accepts an empty file as its target.
-	if _, err := db.ExecContext(ctx, `VACUUM INTO $1`, to); err != nil {
-		os.Remove(to)
-		return fmt.Errorf("backup: %w", describe(err))
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			os.Remove(to)
+			err = fmt.Errorf("copy the database: %w", err)
+		}
+	}()
+	// A connection of its own: those of a read pool refuse the statement, and
+	// the one that writes must not wait for it. VACUUM INTO reads one snapshot
+	// and accepts an empty file as its target.
+	if err := run(ctx, from, dsn(from, Options{BusyTimeout: 5 * time.Second, ReadOnly: true}, true), `VACUUM INTO $1`, to); err != nil {
+		return err
+	}
+	if err := run(ctx, to, scratch(to), `UPDATE meta SET value = $1, revision = revision + 1 WHERE key = $2`, []byte(store.EpochOfCopies), store.EpochKey); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// vacant refuses a name that is taken.
+func vacant(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s exists already; nothing is overwritten", path)
 	}
 	return nil
 }
 
+// run runs one statement on a connection of its own.
+func run(ctx context.Context, path, dsn, query string, args ...any) error {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, query, args...)
+	return errors.Join(describe(path, err), db.Close())
+}
+
 // Lock takes a data directory that no server uses, for work on its files. The
 // error is ErrInUse if one does.
-func Lock(dir string) (unlock func() error, err error) { return lockDir(dir) }
+func Lock(dir string) (unlock func() error, err error) {
+	l, err := lockDir(dir)
+	if err != nil {
+		return func() error { return nil }, err
+	}
+	return l.Close, nil
+}
 
 // Replace puts the database file at from, which it consumes and which lies in
 // the same file system, in the place of the one in dir. The caller holds Lock.
@@ -134,33 +139,59 @@ func Lock(dir string) (unlock func() error, err error) { return lockDir(dir) }
 // there was none. At every instant the directory has a database.
 func Replace(ctx context.Context, dir, from string, now time.Time) (kept string, err error) {
 	path := filepath.Join(dir, FileName)
+	was := path + ".before-restore-" + now.UTC().Format("20060102T150405Z")
 	if _, err := os.Lstat(path); err == nil {
-		kept = path + ".before-restore-" + now.UTC().Format("20060102T150405Z")
-		// What the log holds belongs into the former database, and must not be
-		// replayed into the new one.
-		if err := fold(ctx, path); err != nil {
-			for _, suffix := range []string{"-wal", "-shm"} {
-				if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return "", err
-				}
-			}
-		}
-		for _, suffix := range []string{"-wal", "-shm"} {
-			if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return "", err
-			}
-		}
+		kept = was
+		// What the log holds belongs into the former database. One that cannot
+		// be brought in, because either is damaged, is kept beside it.
+		_ = fold(ctx, path)
+	}
+	if err := setAside(path+"-wal", was+"-wal"); err != nil {
+		return "", err
+	}
+	if err := os.Remove(path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if kept != "" {
 		if err := os.Link(path, kept); err != nil {
 			return "", err
 		}
 	}
-	if err := os.Chmod(from, 0o600); err != nil {
+	if err := settle(from); err != nil {
+		return "", err
+	}
+	// A former log beside the new file would be replayed into it: that it is
+	// gone has to be durable first.
+	if err := syncDir(dir); err != nil {
 		return "", err
 	}
 	if err := os.Rename(from, path); err != nil {
 		return "", err
 	}
 	return kept, syncDir(dir)
+}
+
+// setAside renames a log, if there is one and something is in it.
+func setAside(from, to string) error {
+	st, err := os.Lstat(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if st.Size() == 0 {
+		return os.Remove(from)
+	}
+	return os.Rename(from, to)
+}
+
+// settle makes a file private and durable.
+func settle(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close())
 }
 
 // fold brings the log of a database into its file.

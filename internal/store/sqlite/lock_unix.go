@@ -4,27 +4,37 @@ package sqlite
 
 import (
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// lockDir takes the data directory for this process. The kernel gives the lock
-// back when the process ends, however it ends.
-func lockDir(dir string) (unlock func() error, err error) {
-	path := filepath.Join(dir, "lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// openPrivate opens or makes a file that nobody else can read or have laid
+// ready as a link.
+func openPrivate(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return func() error { return nil }, fmt.Errorf("lock data directory: %w", err)
+		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	st, err := f.Stat()
+	if err == nil && st.Mode().Perm() != 0o600 {
+		err = f.Chmod(0o600)
+	}
+	if err == nil && !st.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("it is not a plain file")}
+	}
+	if err != nil {
 		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return func() error { return nil }, fmt.Errorf("%s: %w; stop it, or give this one another --data directory", dir, ErrInUse)
-		}
-		return func() error { return nil }, fmt.Errorf("lock %s: %w; a data directory must be on a local disk", dir, err)
+		return nil, err
 	}
-	return f.Close, nil
+	return f, nil
+}
+
+func lockFile(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errHeld
+	}
+	return err
 }

@@ -3,23 +3,23 @@
 package sqlite
 
 import (
-	"fmt"
+	"errors"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/windows"
 )
 
-// lockDir takes the data directory for this process.
-func lockDir(dir string) (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return func() error { return nil }, fmt.Errorf("lock data directory: %w", err)
-	}
+func openPrivate(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+}
+
+func lockFile(f *os.File) error {
 	var o windows.Overlapped
-	if err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &o); err != nil {
-		f.Close()
-		return func() error { return nil }, fmt.Errorf("%s: %w; stop it, or give this one another --data directory", dir, ErrInUse)
+	// A byte far behind the text: what is locked cannot be read.
+	o.OffsetHigh = 1
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &o)
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return errHeld
 	}
-	return f.Close, nil
+	return err
 }

@@ -15,12 +15,13 @@ type querier struct {
 		QueryContext(context.Context, string, ...any) (*sql.Rows, error)
 		QueryRowContext(context.Context, string, ...any) *sql.Row
 	}
+	d *DB
 }
 
 func (q querier) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	r, err := q.q.ExecContext(ctx, query, args...)
 	if err != nil {
-		return 0, describe(err)
+		return 0, q.d.describe(err)
 	}
 	return r.RowsAffected()
 }
@@ -35,7 +36,7 @@ func (q querier) Repeat(ctx context.Context, query string, rows int, args func(r
 	}
 	stmt, err := p.PrepareContext(ctx, query)
 	if err != nil {
-		return describe(err)
+		return q.d.describe(err)
 	}
 	defer stmt.Close()
 	// With a context that can end, the driver starts a goroutine for each run;
@@ -45,30 +46,40 @@ func (q querier) Repeat(ctx context.Context, query string, rows int, args func(r
 	for i := range rows {
 		into = args(i, into[:0])
 		if _, err := stmt.ExecContext(ctx, into...); err != nil {
-			return describe(err)
+			return q.d.describe(err)
 		}
 	}
 	return nil
 }
 
 func (q querier) Query(ctx context.Context, query string, args ...any) (store.Rows, error) {
-	rows, err := q.q.QueryContext(ctx, query, args...)
+	r, err := q.q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, describe(err)
+		return nil, q.d.describe(err)
 	}
-	return rows, nil
+	return rows{r, q.d}, nil
 }
 
 func (q querier) QueryRow(ctx context.Context, query string, args ...any) store.Scanner {
-	return row{q.q.QueryRowContext(ctx, query, args...)}
+	return row{q.q.QueryRowContext(ctx, query, args...), q.d}
 }
 
-type row struct{ r *sql.Row }
+type rows struct {
+	*sql.Rows
+	d *DB
+}
+
+func (r rows) Err() error { return r.d.describe(r.Rows.Err()) }
+
+type row struct {
+	r *sql.Row
+	d *DB
+}
 
 func (r row) Scan(dest ...any) error {
 	err := r.r.Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return store.ErrNotFound
 	}
-	return describe(err)
+	return r.d.describe(err)
 }
