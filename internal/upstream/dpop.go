@@ -22,10 +22,12 @@ func (p *plan) boundToken(tok *freshet.Token) bool {
 	return p.dpop || strings.EqualFold(tok.Scheme, "DPoP")
 }
 
-// checkBinding refuses tokens that are bound where we hold no key, and plain
-// ones where bound ones were asked for.
+// checkBinding refuses tokens that are no access tokens, bound ones where we
+// hold no key, and plain ones where bound ones were asked for.
 func (p *plan) checkBinding(tok *freshet.Token) *RefusedError {
 	switch {
+	case !tok.Injectable():
+		return p.refuse(Misconfigured, "the provider issued a token of type N_A, which serves further exchanges only and is not sent to an API")
 	case !p.boundToken(tok):
 		return nil
 	case !strings.EqualFold(tok.Scheme, "DPoP"):

@@ -38,6 +38,8 @@ type Options struct {
 	Metrics         http.Handler // served at /metrics of MetricsListener, and nowhere else
 	MetricsListener net.Listener // nil: not served
 
+	Trace func(http.Handler) http.Handler // wraps every request, inside its log line; nil: not traced
+
 	Log *slog.Logger
 	Now func() time.Time
 }
@@ -112,7 +114,11 @@ func (s *Server) handler() http.Handler {
 		mux.Handle(prefix, s.o.API)
 	}
 	mux.HandleFunc("/", nothingHere)
-	return s.logged(s.named(s.o.Proxy.Front(mux)))
+	inner := s.named(s.o.Proxy.Front(mux))
+	if s.o.Trace != nil {
+		inner = s.o.Trace(inner)
+	}
+	return s.logged(inner)
 }
 
 // nothingHere answers for paths that no part of this version has.
