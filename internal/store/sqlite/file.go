@@ -99,7 +99,8 @@ func Copy(ctx context.Context, from, to string) (err error) {
 	if err := run(ctx, from, dsn(from, Options{BusyTimeout: 5 * time.Second, ReadOnly: true}, true), `VACUUM INTO $1`, to); err != nil {
 		return err
 	}
-	if err := run(ctx, to, scratch(to), `UPDATE meta SET value = $1, revision = revision + 1 WHERE key = $2`, []byte(store.EpochOfCopies), store.EpochKey); err != nil {
+	if err := run(ctx, to, scratch(to), `INSERT INTO meta (key, value, revision) VALUES ($1, $2, 1)
+		ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = meta.revision + 1`, store.EpochKey, []byte(store.EpochOfCopies)); err != nil {
 		return err
 	}
 	return f.Sync()

@@ -72,6 +72,31 @@ func Open(ctx context.Context, dir string, o Options) (*store.Store, error) {
 	return store.New(db), nil
 }
 
+// OpenFile opens a database file, such as a backup, to look at it.
+func OpenFile(ctx context.Context, path string) (_ *store.Store, err error) {
+	o := Options{ReadOnly: true}.withDefaults()
+	d := &DB{now: o.Now, path: path}
+	if err := d.look(ctx, o); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return store.New(d), nil
+}
+
+// look connects to an existing database that nothing is written to.
+func (d *DB) look(ctx context.Context, o Options) error {
+	found, err := d.inspect()
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("%s: %w", d.path, ErrMissing)
+	}
+	if err := d.connect(ctx, o, dsn(d.path, o, true), dsn(d.path, o, false)); err != nil {
+		return err
+	}
+	return d.refuseNewer(ctx, o)
+}
+
 func open(ctx context.Context, dir string, o Options) (_ *DB, err error) {
 	d := &DB{now: o.Now, path: filepath.Join(dir, FileName)}
 	defer func() {
@@ -79,28 +104,23 @@ func open(ctx context.Context, dir string, o Options) (_ *DB, err error) {
 			d.Close()
 		}
 	}()
-	if !o.ReadOnly {
-		if d.lock, err = lockDir(dir); err != nil {
-			return nil, err
-		}
+	if o.ReadOnly {
+		return d, d.look(ctx, o)
+	}
+	if d.lock, err = lockDir(dir); err != nil {
+		return nil, err
 	}
 	found, err := d.inspect()
 	if err != nil {
 		return nil, err
 	}
 	if !found {
-		if o.ReadOnly {
-			return nil, fmt.Errorf("%s: %w", d.path, ErrMissing)
-		}
 		if err := d.create(ctx, o); err != nil {
 			return nil, err
 		}
 	}
 	if err := d.connect(ctx, o, dsn(d.path, o, true), dsn(d.path, o, false)); err != nil {
 		return nil, err
-	}
-	if o.ReadOnly {
-		return d, d.refuseNewer(ctx, o)
 	}
 	if found {
 		if err := d.check(ctx); err != nil {
