@@ -1,0 +1,45 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/freshet-dev/freshet/internal/access"
+	"github.com/freshet-dev/freshet/internal/problem"
+)
+
+var errProbe = errors.New("what was sealed opens as something else")
+
+// later are the front doors of later versions, with the scope that looking at
+// them takes.
+var later = []struct {
+	path string
+	verb access.Verb
+	what string
+}{
+	{"/api/v1/workflows", access.Read, "workflows"},
+	{"/api/v1/runs", access.Read, "runs"},
+	{"/api/v1/tables", access.Read, "tables"},
+	{"/api/v1/apps", access.Read, "apps"},
+	{"/api/v1/services", access.Read, "services"},
+	{"/api/v1/processes", access.Read, "processes"},
+	{"/api/v1/schedules", access.Read, "schedules"},
+	{"/api/v1/components", access.Read, "components"},
+	{"/api/v1/console", access.Read, "the console"},
+	{"/api/v1/import", access.Admin, "the import of foreign formats"},
+}
+
+// laterEndpoints say so, to those who have a key.
+func (a *API) laterEndpoints() {
+	for _, l := range later {
+		h := func(w http.ResponseWriter, r *http.Request) {
+			if _, err := a.gate.identify(r); err != nil {
+				a.fail(w, r, err)
+				return
+			}
+			problem.Write(w, http.StatusNotImplemented, "not-in-this-version", "Not in this version", l.what+" are not in this version of Freshet; /api/docs lists what is", nil)
+		}
+		a.mux.HandleFunc(l.path, h)
+		a.mux.HandleFunc(l.path+"/", h)
+	}
+}
