@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,7 +167,7 @@ func (c *Client) Call(ctx context.Context, name string, call Call) (*http.Respon
 	// net/url would decode and encode the path again; Opaque goes out as it is.
 	target := "/proxy/" + url.PathEscape(name) + call.Target
 	path, query, found := strings.Cut(target, "?")
-	req.URL = &url.URL{Scheme: u.Scheme, Host: u.Host, Opaque: "//" + u.Host + strings.TrimSuffix(u.EscapedPath(), "/") + path, RawQuery: query, ForceQuery: found && query == ""}
+	req.URL = &url.URL{Scheme: u.Scheme, Host: u.Host, Opaque: strings.TrimSuffix(u.EscapedPath(), "/") + path, RawQuery: query, ForceQuery: found && query == ""}
 	for k, v := range call.Header {
 		req.Header[k] = v
 	}
@@ -186,19 +187,32 @@ func (c *Client) proxied(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
+// problemTypes begins the type of every problem that a Freshet server answers
+// with.
+const problemTypes = "https://freshet.dev/problems/"
+
 // ours returns the problem that an answer of the proxy is, nil if it is the
-// API's own. The server marks its refusals.
+// API's own, whose body is left whole.
 func ours(res *http.Response) *Problem {
-	if res.Header.Get(ErrorHeader) == "" {
+	if res.StatusCode < 400 || !strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") {
 		return nil
 	}
-	defer res.Body.Close()
-	return problem(res)
+	head, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	var p struct{ Type string }
+	if err == nil && json.Unmarshal(head, &p) == nil && strings.HasPrefix(p.Type, problemTypes) {
+		res.Body.Close()
+		res.Body = io.NopCloser(bytes.NewReader(head))
+		return problem(res)
+	}
+	res.Body = &rejoined{Reader: io.MultiReader(bytes.NewReader(head), res.Body), Closer: res.Body}
+	return nil
 }
 
-// ErrorHeader marks answers of the proxy that are the server's own refusal, and
-// not the API's: its value is the problem's type.
-const ErrorHeader = "Freshet-Error"
+// rejoined is a body whose head was read already.
+type rejoined struct {
+	io.Reader
+	io.Closer
+}
 
 // problem reads a refusal.
 func problem(res *http.Response) *Problem {
