@@ -147,7 +147,7 @@ type exchange struct {
 	caller Caller
 	target string
 	body   counter
-	cut    atomic.Bool // the caller gets no more bytes
+	cut    atomic.Pointer[error] // why the caller gets no more bytes
 	entry  Entry
 
 	interim   sync.Mutex // held while an interim answer is written
@@ -180,17 +180,25 @@ func (x *exchange) refuse(p *problem.Problem) {
 		// only half closed it; it is of no more use.
 		panic(http.ErrAbortHandler)
 	}
-	x.deadline()
+	x.rc.SetWriteDeadline(time.Now().Add(goodbye))
 	p.Write(x.w)
 }
 
 // problemOf is problem.FromError, with the reasons for which we end calls.
 func (x *exchange) problemOf(err error) *problem.Problem {
-	switch cause := context.Cause(x.ctx); cause {
+	cause := x.cause()
+	if cause == nil {
+		cause = err
+	}
+	switch cause {
 	case errRevoked:
 		return problem.New(http.StatusUnauthorized, "key-revoked", "The API key is no longer good", "")
 	case errClosing:
 		return &problem.Problem{Status: http.StatusServiceUnavailable, Slug: "shutting-down", Title: "The server is shutting down", RetryAfter: time.Second}
+	}
+	if x.body.ambiguous.Load() {
+		// net/http takes any failed read for a client that left.
+		err = &upstream.BodyError{Err: errAmbiguous}
 	}
 	_, p := problem.FromError(err)
 	return &p
@@ -203,6 +211,10 @@ func (x *exchange) serve() *problem.Problem {
 	name, target, ok := split(x.r.RequestURI)
 	if !ok {
 		return problem.New(http.StatusNotFound, "not-found", "There is nothing of that name", "call /proxy/NAME/path")
+	}
+	if len(x.r.Header["Content-Length"]) > 1 {
+		// HTTP/2 lets them through; the body's own framing is what counts there.
+		return problem.New(http.StatusBadRequest, "bad-body", "The request body cannot be read", "more than one Content-Length")
 	}
 	x.target, x.entry.Connection = target, name
 	x.entry.Path, _, _ = strings.Cut(target, "?")
@@ -261,8 +273,6 @@ func (x *exchange) call(websocket bool) *upstream.Call {
 	if x.r.Body != nil && x.r.Body != http.NoBody && x.r.ContentLength != 0 {
 		x.body.r = x.r.Body
 		c.Body, c.Length, c.Trailer = &x.body, x.r.ContentLength, x.r.Trailer
-		// An API may answer while the request still comes in.
-		x.rc.EnableFullDuplex()
 	}
 	return c
 }
@@ -287,15 +297,23 @@ func (x *exchange) watch() {
 
 // end ends the call, and the answer too if the caller does not read it.
 func (x *exchange) end(cause error) {
-	x.cancel(cause)
-	x.cut.Store(true)
+	x.cut.Store(&cause)
 	x.rc.SetWriteDeadline(time.Now())
+	x.cancel(cause) // last: a refusal that follows sets a deadline of its own
+}
+
+// cause returns why the call ended if it was not by itself.
+func (x *exchange) cause() error {
+	if c := x.cut.Load(); c != nil {
+		return *c
+	}
+	return context.Cause(x.ctx)
 }
 
 // deadline gives the caller time for the next bytes of the answer.
 func (x *exchange) deadline() {
 	x.rc.SetWriteDeadline(time.Now().Add(x.h.o.SlowReader))
-	if x.cut.Load() {
+	if x.cut.Load() != nil {
 		x.rc.SetWriteDeadline(time.Now())
 	}
 }
@@ -322,13 +340,22 @@ func (h *Handler) leave(actor string) {
 // A counter counts the bytes of a request's body. The call reads it from another
 // goroutine.
 type counter struct {
-	r io.Reader
-	n atomic.Int64
+	r     io.Reader // nil: there is no body
+	n     atomic.Int64
+	ended atomic.Bool
+
+	ambiguous atomic.Bool // it ended because Strict ended it
 }
 
 // Read counts what the body gives.
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
+	if err != nil {
+		c.ended.Store(true)
+		if errors.Is(err, errAmbiguous) {
+			c.ambiguous.Store(true)
+		}
+	}
 	return n, err
 }

@@ -190,8 +190,9 @@ type readConn struct {
 
 func (c readConn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
 
-// FuzzStrict holds the filter against net/http: what the filter delivers as one
-// request, net/http must read as that same request.
+// FuzzStrict holds the filter against net/http: what the filter takes for one
+// request, net/http must read as that same request. And it must not matter how
+// the bytes are cut into reads.
 func FuzzStrict(f *testing.F) {
 	f.Add("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	f.Add("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -199,9 +200,10 @@ func FuzzStrict(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string) {
 		var fr framing
 		ends := []int{} // where the filter says that a request ended
+		refused := false
 		for i := range len(in) {
 			was := fr.want
-			if fr.follow([]byte{in[i]}) >= 0 {
+			if refused = fr.follow([]byte{in[i]}) >= 0; refused {
 				break
 			}
 			if fr.want == expectRequest && (was != expectRequest) {
@@ -209,6 +211,18 @@ func FuzzStrict(f *testing.F) {
 			}
 			if fr.want == expectNothing {
 				break
+			}
+		}
+		for _, cut := range []int{len(in), 7, 64} {
+			var whole framing
+			bad := false
+			for rest := []byte(in); len(rest) > 0 && !bad; {
+				n := min(cut, len(rest))
+				bad = whole.follow(rest[:n]) >= 0
+				rest = rest[n:]
+			}
+			if bad != refused {
+				t.Fatalf("refused %v byte by byte, %v in reads of %d\n%q", refused, bad, cut, in)
 			}
 		}
 		src := &counting{r: strings.NewReader(in)}

@@ -47,6 +47,14 @@ func (x *exchange) answer(res *upstream.Result) {
 		}
 		h.Set("Trailer", strings.Join(names, ", "))
 	}
+	if x.body.r != nil && !x.body.ended.Load() && x.r.ProtoMajor == 1 {
+		// The API answers while the request still comes in. net/http would take
+		// the rest of it away from the call before it sends the first byte, so it
+		// is told not to; it cannot use the connection again then (its drain of
+		// the rest starts a read that meets the one for the next request).
+		x.rc.EnableFullDuplex()
+		h.Set("Connection", "close")
+	}
 	x.entry.Status = resp.StatusCode
 	x.deadline()
 	x.w.WriteHeader(resp.StatusCode)
@@ -55,9 +63,10 @@ func (x *exchange) answer(res *upstream.Result) {
 	x.entry.Echoed = res.Echoed()
 	if err != nil {
 		x.entry.Truncated, x.entry.Cut = true, err
-		if cause := context.Cause(x.ctx); cause != nil {
+		if cause := x.cause(); cause != nil {
 			x.entry.Cut = cause
 		}
+		x.rc.Flush() // what there was of it
 		panic(http.ErrAbortHandler)
 	}
 	x.trailers(resp, announced)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -113,7 +114,6 @@ type framing struct {
 	cr   bool // the last byte was CR
 	left uint64
 
-	lines   int  // of the head so far
 	blank   int  // CR and LF before a request line
 	old     bool // before HTTP/1.1: net/http knows no Transfer-Encoding there
 	length  string
@@ -138,6 +138,10 @@ func (f *framing) follow(p []byte) int {
 		if f.want == expectNothing {
 			return -1
 		}
+		if n := f.plainLine(p[i:]); n > 0 {
+			i += n
+			continue
+		}
 		was := f.want
 		if !f.byte(p[i]) {
 			if head > 0 {
@@ -156,6 +160,39 @@ func (f *framing) follow(p []byte) int {
 		}
 	}
 	return -1
+}
+
+// plainLine takes a request line or a header field that is there as a whole and
+// of no interest, which most are, and returns its length; 0 leaves the judgment
+// to byte.
+func (f *framing) plainLine(p []byte) int {
+	if f.want > expectField || len(f.line) > 0 || f.cr || p[0] <= ' ' {
+		return 0
+	}
+	end := bytes.IndexByte(p, '\n')
+	if end < 1 || bytes.IndexByte(p[:end], '\r') != end-1 {
+		return 0
+	}
+	line := p[:end-1]
+	if f.want == expectRequest {
+		f.requestLine(line)
+		return end + 1
+	}
+	switch line[0] | 0x20 {
+	case 'c':
+		if len(line) >= 14 && strings.EqualFold(string(line[:14]), "content-length") {
+			return 0
+		}
+	case 't':
+		if len(line) >= 17 && strings.EqualFold(string(line[:17]), "transfer-encoding") {
+			return 0
+		}
+	}
+	return end + 1
+}
+
+func (f *framing) requestLine(line []byte) {
+	f.want, f.old = expectField, !bytes.HasSuffix(line, []byte(" HTTP/1.1"))
 }
 
 // bodyEnd moves on after counted bytes and reports whether the request is over.
@@ -210,7 +247,7 @@ func (f *framing) byte(c byte) bool {
 func (f *framing) ended(line string) bool {
 	switch f.want {
 	case expectRequest:
-		f.want, f.old = expectField, !strings.HasSuffix(line, " HTTP/1.1")
+		f.requestLine([]byte(line))
 	case expectField:
 		if line == "" {
 			return f.headEnd()

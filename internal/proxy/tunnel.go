@@ -20,8 +20,8 @@ import (
 const (
 	tunnelBuf = 8 << 10
 	// goodbye is how long one side of a tunnel may still talk after the other
-	// has said its last word.
-	goodbye = 5 * time.Second
+	// has said its last word, and how long a caller has to read a refusal.
+	goodbye = 2 * time.Second
 )
 
 // upgrade reports whether the request asks for a websocket. Any other upgrade
@@ -132,7 +132,7 @@ func (x *exchange) tunnel(res *upstream.Result) *problem.Problem {
 	late.Stop()
 	x.body.n.Store(in.Load())
 	x.entry.Out = out.Load()
-	if cause := context.Cause(x.ctx); cause != nil {
+	if cause := x.cause(); cause != nil {
 		x.entry.Cut = cause
 	}
 	return nil
