@@ -38,41 +38,93 @@ type env struct {
 
 // cli is the whole command line; kong reads it.
 type cli struct {
-	Demo  demoCmd  `cmd:"" help:"Watch a token being obtained, used, expiring and refreshed; no account needed."`
-	Serve serveCmd `cmd:"" help:"Run the server."`
+	Demo     demoCmd     `cmd:"" group:"start" help:"Watch a token being obtained, used, expiring and refreshed; no account needed."`
+	Serve    serveCmd    `cmd:"" group:"start" help:"Run the server."`
+	Emulator emulatorCmd `cmd:"" group:"start" help:"Run the authorization server and API that misbehave on request."`
 
-	Apply   applyCmd   `cmd:"" help:"Bring resources to the state of files, all or nothing."`
-	Export  exportCmd  `cmd:"" help:"Print resources as they would be applied."`
-	Delete  deleteCmd  `cmd:"" help:"Delete one resource."`
-	Get     getCmd     `cmd:"" help:"Look at resources and their state."`
-	Events  eventsCmd  `cmd:"" help:"Look at what happened."`
-	Connect connectCmd `cmd:"" help:"Take a person through an authorization."`
-	Token   tokenCmd   `cmd:"" help:"Print a valid access token."`
-	Call    callCmd    `cmd:"" help:"Make one API call as a connection."`
-	Refresh refreshCmd `cmd:"" help:"Refresh a connection's token now."`
-	Verify  verifyCmd  `cmd:"" help:"Check a connection's credential against its API."`
-	Revoke  revokeCmd  `cmd:"" help:"Revoke a token at the provider and forget it."`
-	Tokens  tokensCmd  `cmd:"" help:"Token sets obtained elsewhere."`
+	Apply  applyCmd  `cmd:"" group:"declare" help:"Bring resources to the state of files, all or nothing."`
+	Export exportCmd `cmd:"" group:"declare" help:"Print resources as they would be applied."`
+	Delete deleteCmd `cmd:"" group:"declare" help:"Delete one resource."`
+	Get    getCmd    `cmd:"" group:"declare" help:"Look at resources and their state."`
 
-	Keys      keysCmd      `cmd:"" help:"API keys."`
-	MasterKey masterKeyCmd `cmd:"" name:"master-key" help:"The key that seals everything."`
-	Backup    backupCmd    `cmd:"" help:"Write a consistent copy of the store."`
-	Restore   restoreCmd   `cmd:"" help:"Put a backup in place of the store."`
-	Resume    resumeCmd    `cmd:"" help:"Confirm a restored backup: background refresh goes on."`
-	Doctor    doctorCmd    `cmd:"" help:"Check the installation and say what to do."`
-	Emulator  emulatorCmd  `cmd:"" help:"Run the authorization server and API that misbehave on request."`
-	Bench     benchCmd     `cmd:"" help:"Measure this binary on this machine."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Connect connectCmd `cmd:"" group:"use" help:"Take a person through an authorization."`
+	Token   tokenCmd   `cmd:"" group:"use" help:"Print a valid access token."`
+	Call    callCmd    `cmd:"" group:"use" help:"Make one API call as a connection."`
+	Refresh refreshCmd `cmd:"" group:"use" help:"Refresh a connection's token now."`
+	Verify  verifyCmd  `cmd:"" group:"use" help:"Check a connection's credential against its API."`
+	Revoke  revokeCmd  `cmd:"" group:"use" help:"Revoke a token at the provider and forget it."`
+	Tokens  tokensCmd  `cmd:"" group:"use" help:"Token sets obtained elsewhere."`
+	Events  eventsCmd  `cmd:"" group:"use" help:"Look at what happened."`
 
-	Runs     laterCmd `cmd:"" help:"Executions of workflows and scripts (not in this version)."`
-	Import   laterCmd `cmd:"" help:"Foreign formats (not in this version)."`
-	Run      laterCmd `cmd:"" help:"Run a workflow, script or button (not in this version)."`
-	Schedule laterCmd `cmd:"" help:"Scheduled tasks (not in this version)."`
+	Keys      keysCmd      `cmd:"" group:"operate" help:"API keys."`
+	MasterKey masterKeyCmd `cmd:"" group:"operate" name:"master-key" help:"The key that seals everything."`
+	Backup    backupCmd    `cmd:"" group:"operate" help:"Write a consistent copy of the store."`
+	Restore   restoreCmd   `cmd:"" group:"operate" help:"Put a backup in place of the store."`
+	Resume    resumeCmd    `cmd:"" group:"operate" help:"Confirm a restored backup: background refresh goes on."`
+	Doctor    doctorCmd    `cmd:"" group:"operate" help:"Check the installation and say what to do."`
+	Bench     benchCmd     `cmd:"" group:"operate" help:"Measure this binary on this machine."`
+	Version   versionCmd   `cmd:"" group:"operate" help:"Print the version."`
+
+	Runs     laterCmd `cmd:"" group:"later" help:"Executions of workflows and scripts."`
+	Import   laterCmd `cmd:"" group:"later" help:"Foreign formats."`
+	Run      laterCmd `cmd:"" group:"later" help:"Run a workflow, script or button."`
+	Schedule laterCmd `cmd:"" group:"later" help:"Scheduled tasks."`
+}
+
+// groups are the headings of --help, in order.
+var groups = []kong.Group{
+	{Key: "start", Title: "Start"},
+	{Key: "declare", Title: "Say what there is"},
+	{Key: "use", Title: "Use a connection"},
+	{Key: "operate", Title: "Operate"},
+	{Key: "later", Title: "Not in this version"},
+	{Key: "server", Title: "Where the server is"},
+}
+
+// newParser returns the parser of the command line, which leaves by exit after
+// --help.
+func newParser(c *cli, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("freshet"),
+		kong.Description("Freshet keeps access tokens for HTTP APIs fresh, and makes the calls that need them."),
+		kong.UsageOnError(),
+		kong.Writers(stdout, stderr),
+		kong.Exit(exit),
+		kong.Vars{"version": version},
+		kong.ExplicitGroups(groups),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ValueFormatter(describe),
+	)
+}
+
+// describe is the help of a flag with its default and its variable.
+func describe(v *kong.Value) string {
+	var parts []string
+	if v.HasDefault && v.Default != "" && v.Default != "false" {
+		parts = append(parts, "default "+v.Default)
+	}
+	for _, env := range v.Tag.Envs {
+		parts = append(parts, "$"+env)
+	}
+	if len(parts) == 0 {
+		return v.Help
+	}
+	return strings.TrimSuffix(v.Help, ".") + " (" + strings.Join(parts, "; ") + ")."
+}
+
+// example is the help of a command: an example, and what else there is to say.
+func example(command string, more ...string) string {
+	s := "Example:\n\n    " + command
+	for _, m := range more {
+		s += "\n\n" + m
+	}
+	return s
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // from then on a signal ends the process at once
 	e := &env{ctx: ctx, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	os.Exit(run(e, os.Args[1:]))
 }
@@ -81,15 +133,7 @@ func main() {
 func run(e *env, args []string) (code int) {
 	var c cli
 	exit := -1
-	parser, err := kong.New(&c,
-		kong.Name("freshet"),
-		kong.Description("Freshet keeps access tokens for HTTP APIs fresh, and makes the calls that need them."),
-		kong.UsageOnError(),
-		kong.Writers(e.stdout, e.stderr),
-		kong.Exit(func(n int) { exit = n; panic(exited{}) }),
-		kong.Vars{"version": version},
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-	)
+	parser, err := newParser(&c, e.stdout, e.stderr, func(n int) { exit = n; panic(exited{}) })
 	if err != nil {
 		fmt.Fprintln(e.stderr, "error:", err)
 		return exitFailed
@@ -109,8 +153,12 @@ func run(e *env, args []string) (code int) {
 			parse.Context.PrintUsage(false)
 			return exitUsage
 		}
-		fmt.Fprintln(e.stderr, "error:", err)
-		fmt.Fprintln(e.stderr, "hint: freshet --help, or freshet COMMAND --help")
+		fmt.Fprintln(e.stderr, "error:", plain(err.Error()))
+		command := "freshet"
+		if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+			command = parse.Context.Selected().FullPath()
+		}
+		fmt.Fprintf(e.stderr, "hint: %s --help\n", command)
 		return exitUsage
 	}
 	return report(e, k.Run(e))
@@ -147,22 +195,17 @@ func report(e *env, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	code := exitFailed
-	var c coded
-	if errors.As(err, &c) {
-		code = c.code
-	}
+	code, hint := advise(err)
 	// Several faults are printed one a line, each with its place.
-	for i, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
+	for i, line := range strings.Split(text(err), "\n") {
 		if i == 0 {
-			fmt.Fprintln(e.stderr, "error:", line)
+			fmt.Fprintln(e.stderr, "error:", plain(line))
 		} else {
-			fmt.Fprintln(e.stderr, "      ", line)
+			fmt.Fprintln(e.stderr, "      ", plain(line))
 		}
 	}
-	var h hinter
-	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintln(e.stderr, "hint:", h.Hint())
+	if hint != "" {
+		fmt.Fprintln(e.stderr, "hint:", plain(hint))
 	}
 	return code
 }
@@ -172,6 +215,9 @@ type laterCmd struct {
 	Args []string `arg:"" optional:"" passthrough:""`
 }
 
+// Help gives the example that --help shows.
+func (laterCmd) Help() string { return "A later version has this command." }
+
 // Run says so.
 func (laterCmd) Run(*env) error {
 	return withHint(errors.New("this command is not in this version"), "freshet --help lists what is")
@@ -180,7 +226,7 @@ func (laterCmd) Run(*env) error {
 type versionCmd struct{}
 
 // Help gives the example that --help shows.
-func (versionCmd) Help() string { return "Example: freshet version" }
+func (versionCmd) Help() string { return example("freshet version") }
 
 // Run prints the version.
 func (versionCmd) Run(e *env) error {
