@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/harden"
 	"github.com/freshet-dev/freshet/internal/vault"
 )
@@ -46,21 +45,19 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	s.greet(e.stdout)
-	<-e.ctx.Done()
+	var broken error
+	select {
+	case <-e.ctx.Done():
+	case broken = <-s.failed:
+	}
 	// A second signal ends the process at once; nothing that is durable by then
 	// is lost by it.
 	ctx, cancel := context.WithTimeout(context.Background(), c.Drain)
 	defer cancel()
-	return s.Close(ctx)
+	return errors.Join(broken, s.Close(ctx))
 }
 
-// A closer undoes one step of a start.
-type closer struct {
-	what string
-	do   func(context.Context) error
-}
-
-// ErrDatabase tells of the store that a later version has.
+// errDatabase tells of the store that a later version has.
 var errDatabase = coded{error: errors.New("--database-url: PostgreSQL is not in this version"), code: exitFailed, hint: "leave it out for the embedded store"}
 
 // dataDir makes the data directory if need be and checks that it can be
@@ -115,12 +112,4 @@ func listen(addr string) (net.Listener, error) {
 		return nil, withHint(fmt.Errorf("listen on %s: %w", addr, err), "another program may have the port: stop it, or choose another with --listen 127.0.0.1:0")
 	}
 	return l, nil
-}
-
-// tokenRow is the row that a new connection begins with.
-func neverAuthorized(g freshet.GrantType) (freshet.State, freshet.Reason) {
-	if g.Interactive() {
-		return freshet.StateReauth, freshet.ReasonNeverAuthorized
-	}
-	return freshet.StateOK, ""
 }

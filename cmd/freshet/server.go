@@ -1,0 +1,406 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/access"
+	"github.com/freshet-dev/freshet/internal/audit"
+	"github.com/freshet-dev/freshet/internal/catalog"
+	"github.com/freshet-dev/freshet/internal/dial"
+	"github.com/freshet-dev/freshet/internal/flow"
+	"github.com/freshet-dev/freshet/internal/grant"
+	"github.com/freshet-dev/freshet/internal/httpapi"
+	"github.com/freshet-dev/freshet/internal/metrics"
+	"github.com/freshet-dev/freshet/internal/proxy"
+	"github.com/freshet-dev/freshet/internal/redact"
+	"github.com/freshet-dev/freshet/internal/refresh"
+	"github.com/freshet-dev/freshet/internal/resource"
+	"github.com/freshet-dev/freshet/internal/store"
+	"github.com/freshet-dev/freshet/internal/store/sqlite"
+	"github.com/freshet-dev/freshet/internal/upstream"
+	"github.com/freshet-dev/freshet/internal/vault"
+	"github.com/freshet-dev/freshet/internal/web"
+	"github.com/freshet-dev/freshet/internal/webhook"
+)
+
+// A server is everything that runs, in the order in which it was started.
+type server struct {
+	URL      string
+	AdminKey string // what the data directory's file holds
+	Book     *resource.Book
+
+	dir     string
+	first   bool // it made the directory's admin key just now
+	log     *slog.Logger
+	source  *refresh.Source
+	failed  <-chan error // a listener broke
+	closers []closer
+}
+
+// A closer undoes one step of a start.
+type closer struct {
+	what string
+	do   func(context.Context) error
+}
+
+func (s *server) later(what string, do func(context.Context) error) {
+	s.closers = append(s.closers, closer{what, do})
+}
+
+// Close undoes the start in reverse: the network first, the store last.
+func (s *server) Close(ctx context.Context) error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i].do(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", s.closers[i].what, err))
+		}
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// start brings everything up, or nothing: what was begun before an error is
+// ended again.
+func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err error) {
+	if c.DatabaseURL != "" || c.DatabaseDirectURL != "" {
+		return nil, errDatabase
+	}
+	if err := dataDir(c.Data); err != nil {
+		return nil, err
+	}
+	s := &server{dir: c.Data}
+	defer func() {
+		if err != nil {
+			stop, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			err = errors.Join(err, s.Close(stop))
+		}
+	}()
+	values := redact.NewValues(4096)
+	s.log = slog.New(redact.NewHandler(c.logger(logTo), values))
+
+	// The store and what seals it.
+	st, err := sqlite.Open(ctx, c.Data, sqlite.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s.later("store", func(context.Context) error { return st.Close() })
+	place, err := c.masterKey()
+	if err != nil {
+		return nil, err
+	}
+	v, err := vault.Open(ctx, st, place)
+	if err != nil {
+		return nil, err
+	}
+
+	// What people declare. The refresher is made after the book and told of its
+	// changes through s.
+	guard, err := dial.New(dial.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s.later("dialer", func(context.Context) error { guard.Close(); return nil })
+	if s.Book, err = resource.New(resource.Options{
+		Store: st, Sealer: v, Catalogue: resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest},
+		ProofKey: v.ProofKey,
+		HoldsToken: func(ctx context.Context, id freshet.ConnectionID) (bool, error) {
+			row, err := st.Token(ctx, id)
+			if errors.Is(err, store.ErrNotFound) {
+				return false, nil
+			}
+			return row.Sealed != nil, err
+		},
+		Written:  s.written,
+		OnChange: func(kind string, names []string) { s.changed(guard, kind, names) },
+	}); err != nil {
+		return nil, err
+	}
+	if err := s.network(ctx, guard); err != nil {
+		return nil, err
+	}
+
+	// The refresher. Its events go to everybody who wants to know.
+	tracing, err := web.StartTracing(ctx, version, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	s.later("tracing", tracing.Close)
+	sender := grant.New(grant.Options{Transport: guard.Transport(dial.Token), Logger: s.log, Version: version,
+		Mutual: func(c tls.Certificate) http.RoundTripper { return guard.Mutual(dial.Token, c) }})
+	tell := &observers{}
+	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Owner: "local", Dir: c.Data, Log: s.log, Observe: tell.observe})
+	trail := audit.New(audit.Options{Store: st, Hasher: v, Strict: c.Audit == "strict", Log: s.log})
+	s.later("audit", trail.Close)
+	count := metrics.New(metrics.Options{Version: version, Gauges: s.source.Gauges, Count: st.CountTokens,
+		AuditQueued: func() int64 { return int64(trail.Stats().Waiting) }})
+	hooks := webhook.Start(webhook.Options{Store: st, Book: s.Book, Client: guard.Client(dial.Upstream), Log: s.log})
+	s.later("webhooks", func(context.Context) error { return hooks.Close() })
+	tell.add(count.Observe, tracing.Observe, func(refresh.Event) { hooks.Nudge() })
+	if err := s.source.Start(ctx); err != nil {
+		return nil, err
+	}
+	s.later("refresher", s.source.Close)
+
+	// Who may come in.
+	keys, err := access.Open(ctx, access.Options{Store: st, Hasher: v, Log: s.log})
+	if err != nil {
+		return nil, err
+	}
+	s.later("keys", keys.Close)
+	path, made, err := keys.EnsureAdmin(ctx, c.Data)
+	if err != nil {
+		return nil, err
+	}
+	s.first = made
+	if b, err := os.ReadFile(path); err == nil {
+		s.AdminKey = strings.TrimSpace(string(b))
+	}
+
+	// What they may ask for.
+	l, err := listen(c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	base, err := c.baseURL(l)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	s.URL = base.String()
+	gate := httpapi.NewGate(keys, trail, count, s.log)
+	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
+	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Log: s.log, Ended: ended(trail, s.log)})
+	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
+	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, BaseURL: s.URL,
+		Values: values, Version: version, Log: s.log})
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	tell.add(api.Observe)
+
+	// The network, last in and first out. Probes are answered while the
+	// configuration is applied; /readyz says 200 when it is in force.
+	o := web.Options{Listener: l, BaseURL: base, API: api, Metrics: count.Handler(), Trace: tracing.Handler, Log: s.log,
+		Proxy: proxy.New(proxy.Options{Upstream: up, Authorizer: gate, Recorder: gate, Connections: connections{s.source}})}
+	if c.MetricsListen != "" {
+		if o.MetricsListener, err = listen(c.MetricsListen); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	site := web.Start(o)
+	s.failed = site.Failed()
+	s.later("network", func(ctx context.Context) error { api.Close(); return site.Shutdown(ctx) })
+	if err := s.apply(ctx, c.Config); err != nil {
+		return nil, err
+	}
+	api.Ready()
+	local := *base
+	local.Scheme, local.Host = "http", localHost(l)
+	return s, s.publish(local.String())
+}
+
+// ended puts the end of an authorization on record.
+func ended(trail *audit.Log, log *slog.Logger) func(flow.Ended) {
+	return func(e flow.Ended) {
+		if !e.Done {
+			log.Info("authorization failed", "connection", e.Connection, "kind", e.Kind, "detail", e.Detail)
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := trail.Record(ctx, audit.Entry{Actor: e.Actor, Action: audit.Connected, Subject: e.Connection, Detail: audit.Strings("kind", e.Kind)}); err != nil {
+			log.Warn("authorization not on record", "connection", e.Connection, "error", err)
+		}
+	}
+}
+
+// connections shows the proxy what the refresher has.
+type connections struct{ s *refresh.Source }
+
+// Connection returns a connection by its name.
+func (c connections) Connection(ctx context.Context, name string) (upstream.Connection, error) {
+	return c.s.Connection(ctx, name)
+}
+
+// observers tells events to several. All are added before the first event can
+// reach them through a request.
+type observers struct {
+	mu   sync.RWMutex
+	list []func(refresh.Event)
+}
+
+func (o *observers) add(f ...func(refresh.Event)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = append(o.list, f...)
+}
+
+func (o *observers) observe(e refresh.Event) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, f := range o.list {
+		f(e)
+	}
+}
+
+// written keeps a connection's token row beside its resource, in the same
+// transaction, and has a deleted connection's token revoked.
+func (s *server) written(c *store.Change, u resource.Update) error {
+	if u.Kind != "connections" {
+		return nil
+	}
+	id := freshet.ConnectionID(u.ID)
+	if u.Action != resource.Deleted {
+		row := store.Token{ID: id, Name: u.Name, Client: u.Definition.ClientKey(), Provider: u.Definition.Provider.Name, State: freshet.StateOK}
+		if g := u.Definition.Connection.Grant; g.Interactive() && u.Definition.Connection.Credentials["refresh_token"].IsZero() {
+			row.State, row.Reason = freshet.StateReauth, freshet.ReasonNeverAuthorized
+		}
+		return c.EnsureToken(row)
+	}
+	row, err := c.Token(id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err == nil && u.Definition != nil {
+		letter, err := s.source.RevocationOf(u.Definition, row)
+		if err != nil {
+			return err
+		}
+		if letter != nil {
+			if err := c.Post(*letter); err != nil {
+				return err
+			}
+		}
+	}
+	return c.DeleteToken(id)
+}
+
+// changed tells everybody who caches resources.
+func (s *server) changed(guard *dial.Guard, kind string, names []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var err error
+	switch kind {
+	case "network":
+		err = s.network(ctx, guard)
+	case "connections":
+		// A connection with its client in place is that client, too.
+		keys := make([]string, len(names))
+		for i, n := range names {
+			keys[i] = "connection/" + n
+		}
+		err = s.source.Invalidate(ctx, keys, names...)
+	case "clients":
+		keys := make([]string, len(names))
+		for i, n := range names {
+			keys[i] = "client/" + n
+		}
+		err = s.source.Invalidate(ctx, keys)
+	case "providers":
+		err = s.source.Invalidate(ctx, nil)
+	}
+	if err != nil {
+		s.log.Warn("a change is not in force everywhere yet", "kind", kind, "error", err)
+	}
+}
+
+// network puts network.allow in force.
+func (s *server) network(ctx context.Context, guard *dial.Guard) error {
+	n, err := s.Book.Network(ctx)
+	if err != nil {
+		return err
+	}
+	return guard.SetAllow(n.Allow)
+}
+
+// apply brings the store to the state of files, all or nothing.
+func (s *server) apply(ctx context.Context, paths []string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	files, err := resource.ReadFiles(paths...)
+	if err != nil {
+		return err
+	}
+	set, err := s.Book.Registry().Decode(files, resource.Local{})
+	if err != nil {
+		return err
+	}
+	res, err := s.Book.Apply(ctx, set, false)
+	if err != nil {
+		return err
+	}
+	for _, w := range res.Warnings {
+		s.log.Warn("configuration", "warning", w.Error())
+	}
+	return nil
+}
+
+// baseURL is how people reach the server, which may not be where it listens.
+func (c *serveCmd) baseURL(l net.Listener) (*url.URL, error) {
+	if c.BaseURL == "" {
+		return &url.URL{Scheme: "http", Host: localHost(l)}, nil
+	}
+	u, err := url.Parse(strings.TrimSuffix(c.BaseURL, "/"))
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, usage("--base-url %q is not like https://tokens.example", c.BaseURL)
+	}
+	return u, nil
+}
+
+// localHost is how programs on this machine reach a listener.
+func localHost(l net.Listener) string {
+	a := l.Addr().(*net.TCPAddr)
+	if a.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
+	}
+	return a.String()
+}
+
+// publish tells programs on this machine where the server is. It is the last
+// step of a start: who finds the file finds a server.
+func (s *server) publish(local string) error {
+	path := filepath.Join(s.dir, "server.url")
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, []byte(local+"\n"), 0o600); err != nil {
+		return err
+	}
+	s.later("server.url", func(context.Context) error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+	return os.Rename(tmp, path)
+}
+
+// greet says what a person needs first.
+func (s *server) greet(w io.Writer) {
+	fmt.Fprintf(w, "freshet %s serves at %s\n", version, s.URL)
+	if s.first {
+		fmt.Fprintf(w, "  admin key     %s (made just now; whoever can read it can do everything)\n", filepath.Join(s.dir, access.AdminFile))
+	}
+	fmt.Fprintf(w, "  API           %s/api/docs\n", s.URL)
+	if why := s.source.Paused(); why != "" {
+		fmt.Fprintf(w, "  background refresh rests: %s\n", why)
+		fmt.Fprintf(w, "  to go on      freshet resume\n")
+	}
+}
