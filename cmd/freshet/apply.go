@@ -149,7 +149,7 @@ func (c *applyCmd) next(e *env, cl *api.Client, done *api.Applied) {
 		}
 		var cn api.Connection
 		if cl.Get(ctx, f.Kind, f.Name, &cn) == nil && cn.Reason == "never_authorized" {
-			fmt.Fprintf(e.stdout, "next: freshet connect %s\n", plain(f.Name))
+			fmt.Fprintf(e.stdout, "next: %s\n", plain(authorize(&cn)))
 		}
 	}
 }

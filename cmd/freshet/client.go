@@ -117,13 +117,10 @@ func advise(err error) (code int, hint string) {
 		hint = fmt.Sprintf("the key comes from %s, else from the file admin.key of --data DIR; make one with freshet keys create", envKey)
 	case p.Status == http.StatusForbidden:
 		hint = "use a key with that scope: freshet keys create NAME --scope SCOPE"
-	case p.Status == http.StatusNotFound && p.Connection != "":
+	case p.Status == http.StatusNotFound && strings.HasPrefix(p.Detail, "connection"):
 		hint = "see what there is with: freshet get connections"
 	case p.RetryAfter > 0:
 		hint = fmt.Sprintf("try again in %s", p.RetryAfter)
-	}
-	if p.ConnectURL != "" && code == exitPerson {
-		hint += "; or open " + p.ConnectURL
 	}
 	return code, hint
 }
@@ -154,7 +151,11 @@ func text(err error) string {
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
 	}
-	return strings.TrimSpace(err.Error())
+	s := strings.TrimSpace(err.Error())
+	if p != nil && p.Connection != "" && err == error(p) && !strings.Contains(s, p.Connection) {
+		s = "connection " + p.Connection + ": " + s
+	}
+	return s
 }
 
 // kindName splits KIND/NAME. A kind may be given in the singular, as people do.

@@ -33,6 +33,12 @@ func (c *connectCmd) Run(e *env) error {
 	}
 	f, err := cl.Connect(e.ctx, c.Name, api.ConnectRequest{Device: c.Device, OtherAccount: c.OtherAccount})
 	if err != nil {
+		var cn api.Connection
+		if cl.Get(e.ctx, "connections", c.Name, &cn) == nil {
+			if other := authorize(&cn); other != "freshet connect "+c.Name {
+				return withHint(err, "its grant is a token set that was obtained elsewhere: %s", other)
+			}
+		}
 		return err
 	}
 	c.show(e, f)

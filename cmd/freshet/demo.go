@@ -293,14 +293,12 @@ func (d *demo) proxy(name string) (*http.Response, string, error) {
 // consents by itself.
 func (d *demo) connect(name string) error {
 	var flow struct {
-		Flow         string `json:"flow"`
-		StartURL     string `json:"start_url"`
-		AuthorizeURL string `json:"authorize_url"`
+		URL string `json:"url"`
 	}
 	if err := d.client.Do(d.ctx, "POST", "/api/v1/connections/"+name+"/connect", map[string]any{}, &flow); err != nil {
 		return err
 	}
-	if err := walk(d.ctx, flow.StartURL); err != nil {
+	if err := walk(d.ctx, flow.URL); err != nil {
 		return fmt.Errorf("consent: %w", err)
 	}
 	var c api.Connection

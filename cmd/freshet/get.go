@@ -111,7 +111,7 @@ func trouble(cn *api.Connection, now time.Time) string {
 	f := cn.LastError
 	if f == nil {
 		if cn.Reason == string(freshet.ReasonNeverAuthorized) {
-			return "nobody has authorized it: freshet connect " + cn.Name
+			return "nobody has authorized it yet"
 		}
 		return ""
 	}
@@ -126,6 +126,15 @@ func trouble(cn *api.Connection, now time.Time) string {
 		s += " (" + relative(&f.At, now) + ")"
 	}
 	return s
+}
+
+// authorize is the command that gives a connection its grant.
+func authorize(cn *api.Connection) string {
+	var spec struct{ Grant freshet.GrantType }
+	if json.Unmarshal(cn.Spec, &spec) == nil && spec.Grant == freshet.GrantRefreshToken {
+		return "freshet tokens import " + cn.Name + " -f FILE"
+	}
+	return "freshet connect " + cn.Name
 }
 
 // one shows a single resource.
@@ -149,17 +158,16 @@ func (c *getCmd) connection(e *env, raw json.RawMessage) error {
 		return fmt.Errorf("the connection does not read: %w", err)
 	}
 	now := time.Now()
-	at := func(t *time.Time) string {
-		if t == nil {
-			return "not known"
-		}
-		return t.Local().Format(time.RFC3339) + " (" + relative(t, now) + ")"
-	}
+	at := func(t *time.Time) string { return t.Local().Format(time.RFC3339) + " (" + relative(t, now) + ")" }
 	line := func(name, value string) { fmt.Fprintf(e.stdout, "%-14s %s\n", name, plain(value)) }
 	line("name", cn.Name)
 	line("state", standing(&cn))
 	line("generation", fmt.Sprint(cn.Generation))
-	line("expires", at(cn.ExpiresAt))
+	if cn.ExpiresAt == nil {
+		line("expires", expiry(&cn, now))
+	} else {
+		line("expires", at(cn.ExpiresAt))
+	}
 	if cn.NextRefreshAt != nil {
 		line("next refresh", at(cn.NextRefreshAt))
 	}
@@ -170,7 +178,9 @@ func (c *getCmd) connection(e *env, raw json.RawMessage) error {
 		line("last error", s)
 	}
 	if cn.State == string(freshet.StateReauth) {
-		line("what to do", "freshet connect "+cn.Name)
+		line("what to do", authorize(&cn))
+	} else if cn.Hint != "" {
+		line("what to do", cn.Hint)
 	}
 	return nil
 }

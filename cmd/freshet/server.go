@@ -20,6 +20,7 @@ import (
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/access"
 	"github.com/freshet-dev/freshet/internal/audit"
+	"github.com/freshet-dev/freshet/internal/backup"
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/dial"
 	"github.com/freshet-dev/freshet/internal/flow"
@@ -152,6 +153,12 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	hooks := webhook.Start(webhook.Options{Store: st, Book: s.Book, Client: guard.Client(dial.Upstream), Log: s.log})
 	s.later("webhooks", func(context.Context) error { return hooks.Close() })
 	tell.add(count.Observe, tracing.Observe, func(refresh.Event) { hooks.Nudge() })
+	guardian := backup.NewGuard(st, c.Data)
+	if paused, reason, err := guardian.Check(ctx); err != nil {
+		return nil, err
+	} else if paused {
+		s.source.Pause(reason)
+	}
 	if err := s.source.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -188,7 +195,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
 	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, BaseURL: s.URL,
-		Values: values, Version: version, Log: s.log})
+		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
 		return nil, err
@@ -215,6 +222,33 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	local := *base
 	local.Scheme, local.Host = "http", localHost(l)
 	return s, s.publish(local.String())
+}
+
+// copyOf writes a backup of the running store to w, by way of a file in the
+// data directory, where there is room for it if there is for the store.
+func copyOf(st *store.Store, key vault.MasterKey, dir string) func(context.Context, io.Writer) error {
+	return func(ctx context.Context, w io.Writer) error {
+		db, ok := st.DB().(*sqlite.DB)
+		if !ok {
+			return errors.New("this store has a backup of its own")
+		}
+		tmp, err := os.MkdirTemp(dir, "backup-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(tmp)
+		path := filepath.Join(tmp, "store")
+		if _, err := backup.Take(ctx, db, key, path); err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	}
 }
 
 // ended puts the end of an authorization on record.
