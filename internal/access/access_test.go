@@ -441,10 +441,14 @@ func TestLastUseIsRecorded(t *testing.T) {
 	k := p.open(t)
 	ctx := context.Background()
 	key := create(t, k, Request{Name: "a", Scopes: []string{"read"}})
+	list, err := k.List(ctx)
+	if err != nil || !list[0].LastUsed.IsZero() {
+		t.Errorf("a key that nobody used was used at %v, %v", list[0].LastUsed, err)
+	}
 	if _, err := k.Check(key.Secret.Reveal(), local); err != nil {
 		t.Fatal(err)
 	}
-	list, err := k.List(ctx)
+	list, err = k.List(ctx)
 	if err != nil || list[0].LastUsed.IsZero() {
 		t.Errorf("the list does not show it: %v", err)
 	}

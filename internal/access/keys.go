@@ -223,8 +223,10 @@ func (k *Keys) List(ctx context.Context) ([]Key, error) {
 	out := make([]Key, len(rows))
 	for i, r := range rows {
 		// What is in memory is newer than the row.
-		if c := callers[r.ID]; c != nil && c.used.Load() > r.LastUsed.Unix() {
-			r.LastUsed = time.Unix(c.used.Load(), 0).UTC()
+		if c := callers[r.ID]; c != nil {
+			if used := c.used.Load(); used > 0 && used > r.LastUsed.Unix() {
+				r.LastUsed = time.Unix(used, 0).UTC()
+			}
 		}
 		out[i] = Key{Key: r}
 	}
