@@ -45,6 +45,7 @@ type Connection struct {
 	Name             string          `json:"name"`
 	State            string          `json:"state"`
 	Reason           string          `json:"reason,omitempty"`
+	Hint             string          `json:"hint,omitempty"` // what to do, when it is not ok
 	ExpiresAt        *time.Time      `json:"expires_at,omitempty"`
 	NextRefreshAt    *time.Time      `json:"next_refresh_at,omitempty"`
 	RefreshExpiresAt *time.Time      `json:"refresh_expires_at,omitempty"`
