@@ -211,6 +211,9 @@ func (p *plan) values(tok *freshet.Token, more template.Lookup) template.Lookup 
 					return nil, false
 				}
 			}
+			if rest == "" {
+				return answer, true // the whole of it, as package grant has it
+			}
 			return template.Walk(answer, rest)
 		}
 		if v, ok := p.given(path); ok {
