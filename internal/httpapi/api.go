@@ -196,6 +196,11 @@ type call struct {
 	r      *http.Request
 }
 
+// A body is the whole of an answer.
+type body[T any] struct{ Body T }
+
+func answered[T any](v T, err error) (*body[T], error) { return &body[T]{v}, err }
+
 type callKey struct{}
 
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }

@@ -25,20 +25,27 @@ type auditRow struct {
 	Hash    string          `json:"hash" doc:"Chains the row to the one before it."`
 }
 
+type auditList struct {
+	Audit      []auditRow `json:"audit" doc:"Newest first."`
+	NextCursor string     `json:"next_cursor,omitempty"`
+}
+
+type auditReport struct {
+	Verified   bool   `json:"verified"`
+	Rows       int64  `json:"rows"`
+	Checkpoint string `json:"checkpoint" doc:"SEQ:HASH of the newest row. Keep it elsewhere and give it next time: it shows that nothing up to there was removed."`
+	Broken     int64  `json:"broken,omitempty" doc:"The first row that does not follow from those before it."`
+	Detail     string `json:"detail,omitempty"`
+}
+
 func (a *API) auditEndpoints() {
-	type listOut struct {
-		Body struct {
-			Audit      []auditRow `json:"audit" doc:"Newest first."`
-			NextCursor string     `json:"next_cursor,omitempty"`
-		}
-	}
 	register(a, huma.Operation{OperationID: "list-audit", Method: http.MethodGet, Path: "/api/v1/audit", Summary: "Who used or changed what", Tags: []string{"operate"}}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
 			Paging
 			Actor   string `query:"actor" doc:"Only of this one."`
 			Action  string `query:"action" doc:"Only this, such as token.read."`
 			Subject string `query:"subject" doc:"Only about this, such as a connection's name."`
-		}) (*listOut, error) {
+		}) (*body[auditList], error) {
 			before, err := in.before()
 			if err != nil {
 				return nil, err
@@ -53,7 +60,7 @@ func (a *API) auditEndpoints() {
 			if err != nil {
 				return nil, err
 			}
-			out := &listOut{}
+			out := &body[auditList]{}
 			out.Body.Audit = make([]auditRow, len(rows))
 			for i, r := range rows {
 				if !json.Valid([]byte(r.Detail)) {
@@ -67,18 +74,10 @@ func (a *API) auditEndpoints() {
 			return out, nil
 		})
 
-	type verified struct {
-		Verified   bool   `json:"verified"`
-		Rows       int64  `json:"rows"`
-		Checkpoint string `json:"checkpoint" doc:"SEQ:HASH of the newest row. Keep it elsewhere and give it next time: it shows that nothing up to there was removed."`
-		Broken     int64  `json:"broken,omitempty" doc:"The first row that does not follow from those before it."`
-		Detail     string `json:"detail,omitempty"`
-	}
-	type verifyOut struct{ Body verified }
 	register(a, huma.Operation{OperationID: "verify-audit", Method: http.MethodGet, Path: "/api/v1/audit/verify", Summary: "Check that the audit is whole", Tags: []string{"operate"}, Description: "Reads the whole record."}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
 			Checkpoint string `query:"checkpoint" maxLength:"128" doc:"What an earlier answer gave."`
-		}) (*verifyOut, error) {
+		}) (*body[auditReport], error) {
 			var mark audit.Checkpoint
 			if in.Checkpoint != "" {
 				var err error
@@ -90,6 +89,6 @@ func (a *API) auditEndpoints() {
 			if err != nil {
 				return nil, err
 			}
-			return &verifyOut{verified{Verified: rep.Good(), Rows: rep.Rows, Checkpoint: rep.Head.String(), Broken: rep.Broken, Detail: rep.Detail}}, nil
+			return answered(auditReport{Verified: rep.Good(), Rows: rep.Rows, Checkpoint: rep.Head.String(), Broken: rep.Broken, Detail: rep.Detail}, nil)
 		})
 }

@@ -45,10 +45,9 @@ type connectIn struct {
 const maxWait = 30 * time.Second
 
 func (a *API) connectEndpoints() {
-	type out struct{ Body flowAnswer }
 	register(a, huma.Operation{OperationID: "connect", Method: http.MethodPost, Path: connections + "{name}/connect", Summary: "Take a person through authorization", Tags: []string{"connections"},
 		Description: "Answers with a link to open, or with a code to type on another device."}, rule{verb: access.Admin, action: audit.Connect},
-		func(ctx context.Context, c *call, in *connectIn) (*out, error) {
+		func(ctx context.Context, c *call, in *connectIn) (*body[flowAnswer], error) {
 			q := flow.Request{Connection: in.Name, Actor: c.caller.Actor()}
 			device := false
 			if b := in.Body; b != nil {
@@ -63,14 +62,14 @@ func (a *API) connectEndpoints() {
 				if err != nil {
 					return nil, err
 				}
-				return &out{flowAnswer{Flow: d.Flow, Connection: in.Name, Kind: string(freshet.GrantDeviceCode), State: flow.Pending, ExpiresAt: instant(d.ExpiresAt), Scopes: d.Scopes,
+				return &body[flowAnswer]{flowAnswer{Flow: d.Flow, Connection: in.Name, Kind: string(freshet.GrantDeviceCode), State: flow.Pending, ExpiresAt: instant(d.ExpiresAt), Scopes: d.Scopes,
 					UserCode: d.UserCode, VerificationURI: d.VerificationURI, VerificationURIComplete: d.VerificationURIComplete, Interval: int(d.Interval / time.Second)}}, nil
 			}
 			s, err := a.o.Flows.Start(ctx, q)
 			if err != nil {
 				return nil, err
 			}
-			return &out{flowAnswer{Flow: s.Flow, Connection: in.Name, Kind: string(freshet.GrantAuthorizationCode), State: flow.Pending, ExpiresAt: instant(s.ExpiresAt), Scopes: s.Scopes,
+			return &body[flowAnswer]{flowAnswer{Flow: s.Flow, Connection: in.Name, Kind: string(freshet.GrantAuthorizationCode), State: flow.Pending, ExpiresAt: instant(s.ExpiresAt), Scopes: s.Scopes,
 				URL: s.Link, RedirectURI: s.RedirectURI}}, nil
 		})
 
@@ -78,7 +77,7 @@ func (a *API) connectEndpoints() {
 		func(ctx context.Context, c *call, in *struct {
 			ID   string `path:"id" doc:"What connect answered as flow."`
 			Wait string `query:"wait" doc:"Wait up to that long for its end, at most 30s." example:"30s"`
-		}) (*out, error) {
+		}) (*body[flowAnswer], error) {
 			var wait freshet.Duration
 			if in.Wait != "" {
 				var err error
@@ -92,7 +91,7 @@ func (a *API) connectEndpoints() {
 			if err != nil && st.Flow == "" {
 				return nil, err
 			}
-			return &out{flowAnswer{Flow: st.Flow, Connection: st.Connection, Kind: st.Kind, State: st.State, Detail: st.Detail, ExpiresAt: instant(st.ExpiresAt)}}, nil
+			return &body[flowAnswer]{flowAnswer{Flow: st.Flow, Connection: st.Connection, Kind: st.Kind, State: st.State, Detail: st.Detail, ExpiresAt: instant(st.ExpiresAt)}}, nil
 		})
 }
 

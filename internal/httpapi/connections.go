@@ -110,48 +110,47 @@ func (a *API) connections(ctx context.Context, state string, p Paging) ([]connec
 	}
 }
 
+type connectionList struct {
+	Connections []connection `json:"connections" doc:"In order of name."`
+	NextCursor  string       `json:"next_cursor,omitempty"`
+}
+
+type verification struct {
+	Verified   bool   `json:"verified"`
+	Method     string `json:"method"`
+	Path       string `json:"path"`
+	Status     int    `json:"status" doc:"What the API answered."`
+	Generation int64  `json:"generation"`
+	Refreshed  bool   `json:"refreshed" doc:"The first token was refused; a new one is what was verified."`
+	Detail     string `json:"detail,omitempty" doc:"Why not, in words."`
+}
+
+type revocation struct {
+	Revoked bool `json:"revoked_at_provider" doc:"false: the provider has no way to, or is asked again in the background."`
+}
+
 type nameIn struct {
 	Name string `path:"name" doc:"The connection."`
 }
 
 func (a *API) connectionEndpoints() {
-	type listOut struct {
-		Body struct {
-			Connections []connection `json:"connections" doc:"In order of name."`
-			NextCursor  string       `json:"next_cursor,omitempty"`
-		}
-	}
 	register(a, huma.Operation{OperationID: "list-connections", Method: http.MethodGet, Path: "/api/v1/connections", Summary: "Where connections stand", Tags: []string{"connections"}}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
 			Paging
 			State string `query:"state" enum:"ok,uncertain,attention,misconfigured,reauth" doc:"Only those in this state. Pages may then be short."`
-		}) (*listOut, error) {
-			out := &listOut{}
-			var err error
-			out.Body.Connections, out.Body.NextCursor, err = a.connections(ctx, in.State, in.Paging)
-			return out, err
+		}) (*body[connectionList], error) {
+			list, next, err := a.connections(ctx, in.State, in.Paging)
+			return answered(connectionList{list, next}, err)
 		})
 
-	type oneOut struct{ Body *connection }
 	register(a, huma.Operation{OperationID: "get-connection", Method: http.MethodGet, Path: connections + "{name}", Summary: "A connection and where it stands", Tags: []string{"connections"}}, rule{verb: access.Read},
-		func(ctx context.Context, c *call, in *nameIn) (*oneOut, error) {
-			v, err := a.connectionOf(ctx, in.Name)
-			return &oneOut{v}, err
+		func(ctx context.Context, c *call, in *nameIn) (*body[*connection], error) {
+			return answered(a.connectionOf(ctx, in.Name))
 		})
 
-	type verified struct {
-		Verified   bool   `json:"verified"`
-		Method     string `json:"method"`
-		Path       string `json:"path"`
-		Status     int    `json:"status" doc:"What the API answered."`
-		Generation int64  `json:"generation"`
-		Refreshed  bool   `json:"refreshed" doc:"The first token was refused; a new one is what was verified."`
-		Detail     string `json:"detail,omitempty" doc:"Why not, in words."`
-	}
-	type verifyOut struct{ Body verified }
 	register(a, huma.Operation{OperationID: "verify-connection", Method: http.MethodPost, Path: connections + "{name}/verify", Summary: "Ask the API whether the credential works", Tags: []string{"connections"},
 		Description: "Makes the request that the connection declares as api.verify."}, rule{verb: access.Admin, action: audit.Verify},
-		func(ctx context.Context, c *call, in *nameIn) (*verifyOut, error) {
+		func(ctx context.Context, c *call, in *nameIn) (*body[verification], error) {
 			conn, err := a.o.Source.Connection(ctx, in.Name)
 			if err != nil {
 				return nil, err
@@ -160,17 +159,13 @@ func (a *API) connectionEndpoints() {
 			if err != nil {
 				return nil, err
 			}
-			return &verifyOut{verified{Verified: v.OK, Method: v.Method, Path: v.Path, Status: v.Status, Generation: v.Generation, Refreshed: v.Refreshed, Detail: v.Detail}}, nil
+			return &body[verification]{verification{Verified: v.OK, Method: v.Method, Path: v.Path, Status: v.Status, Generation: v.Generation, Refreshed: v.Refreshed, Detail: v.Detail}}, nil
 		})
 
-	type revoked struct {
-		Revoked bool `json:"revoked_at_provider" doc:"false: the provider has no way to, or is asked again in the background."`
-	}
-	type revokeOut struct{ Body revoked }
 	register(a, huma.Operation{OperationID: "revoke-connection", Method: http.MethodPost, Path: connections + "{name}/revoke", Summary: "Forget the token, and revoke it at the provider", Tags: []string{"connections"},
 		Description: "The token is forgotten here in any case; a person has to authorize the connection again."}, rule{verb: access.Admin, action: audit.Revoke},
-		func(ctx context.Context, c *call, in *nameIn) (*revokeOut, error) {
+		func(ctx context.Context, c *call, in *nameIn) (*body[revocation], error) {
 			remote, err := a.o.Source.Revoke(ctx, in.Name)
-			return &revokeOut{revoked{remote}}, err
+			return answered(revocation{remote}, err)
 		})
 }

@@ -45,14 +45,12 @@ func (p Paging) before() (int64, error) {
 	return n, nil
 }
 
-type eventsOut struct {
-	Body struct {
-		Events     []event `json:"events" doc:"Newest first."`
-		NextCursor string  `json:"next_cursor,omitempty"`
-	}
+type eventList struct {
+	Events     []event `json:"events" doc:"Newest first."`
+	NextCursor string  `json:"next_cursor,omitempty"`
 }
 
-func (a *API) events(ctx context.Context, connection string, p Paging) (*eventsOut, error) {
+func (a *API) events(ctx context.Context, connection string, p Paging) (*body[eventList], error) {
 	before, err := p.before()
 	if err != nil {
 		return nil, err
@@ -61,7 +59,7 @@ func (a *API) events(ctx context.Context, connection string, p Paging) (*eventsO
 	if err != nil {
 		return nil, err
 	}
-	out := &eventsOut{}
+	out := &body[eventList]{}
 	out.Body.Events = make([]event, len(rows))
 	for i := range rows {
 		out.Body.Events[i] = eventOf(&rows[i])
@@ -81,7 +79,7 @@ func (a *API) eventEndpoints() {
 		func(ctx context.Context, c *call, in *struct {
 			Name string `path:"name"`
 			Paging
-		}) (*eventsOut, error) {
+		}) (*body[eventList], error) {
 			if _, err := a.o.Source.Status(ctx, in.Name); err != nil {
 				return nil, err
 			}
@@ -89,7 +87,9 @@ func (a *API) eventEndpoints() {
 		})
 	register(a, huma.Operation{OperationID: "list-events", Method: http.MethodGet, Path: "/api/v1/events", Summary: "What happened", Tags: []string{"events"},
 		Description: "Newest first." + streamed, Middlewares: huma.Middlewares{a.orStream(func(*http.Request) string { return "" })}}, all,
-		func(ctx context.Context, c *call, in *Paging) (*eventsOut, error) { return a.events(ctx, "", *in) })
+		func(ctx context.Context, c *call, in *Paging) (*body[eventList], error) {
+			return a.events(ctx, "", *in)
+		})
 
 	stream := huma.Operation{OperationID: "stream", Method: http.MethodGet, Path: "/api/v1/stream", Summary: "Events as they happen", Tags: []string{"events"},
 		Description: "Server-sent events: connection states and refreshes. Each has an id; a client that comes back with Last-Event-ID misses nothing. The stream ends when the key is revoked.",

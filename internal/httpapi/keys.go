@@ -24,28 +24,23 @@ type apiKey struct {
 	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 }
 
+type keyList struct {
+	Keys []apiKey `json:"keys"`
+}
+
 func apiKeyOf(k access.Key) apiKey {
 	return apiKey{Name: k.Name, ID: k.ID, Scopes: k.Scopes, Addresses: k.Addresses, CreatedAt: instant(k.CreatedAt), ExpiresAt: instant(k.ExpiresAt), LastUsed: instant(k.LastUsed), RevokedAt: instant(k.RevokedAt)}
 }
 
 func (a *API) keyEndpoints() {
-	type listOut struct {
-		Body struct {
-			Keys []apiKey `json:"keys"`
-		}
-	}
-	type oneOut struct {
-		Status int
-		Body   apiKey
-	}
 	tags := []string{"operate"}
 	register(a, huma.Operation{OperationID: "list-keys", Method: http.MethodGet, Path: "/api/v1/keys", Summary: "API keys", Tags: tags, Description: "Revoked ones are listed for the audit's sake."}, rule{verb: access.Admin},
-		func(ctx context.Context, c *call, in *struct{}) (*listOut, error) {
+		func(ctx context.Context, c *call, in *struct{}) (*body[keyList], error) {
 			all, err := a.gate.keys.List(ctx)
 			if err != nil {
 				return nil, err
 			}
-			out := &listOut{}
+			out := &body[keyList]{}
 			out.Body.Keys = make([]apiKey, len(all))
 			for i, k := range all {
 				out.Body.Keys[i] = apiKeyOf(k)
@@ -61,7 +56,7 @@ func (a *API) keyEndpoints() {
 				Addresses []string   `json:"addresses,omitempty" doc:"Addresses and ranges that it may be used from; none: any."`
 				ExpiresAt *time.Time `json:"expires_at,omitempty"`
 			}
-		}) (*oneOut, error) {
+		}) (*body[apiKey], error) {
 			q := access.Request{Name: in.Body.Name, Scopes: in.Body.Scopes, Addresses: in.Body.Addresses}
 			if in.Body.ExpiresAt != nil {
 				q.ExpiresAt = *in.Body.ExpiresAt
@@ -76,16 +71,16 @@ func (a *API) keyEndpoints() {
 			out := apiKeyOf(k)
 			out.Key = k.Secret.Reveal()
 			a.o.Values.Add(out.Key)
-			return &oneOut{http.StatusCreated, out}, nil
+			return answered(out, nil)
 		})
 	register(a, huma.Operation{OperationID: "revoke-key", Method: http.MethodDelete, Path: "/api/v1/keys/{name}", Summary: "End an API key", Tags: tags, Description: "At once: what it holds open ends within seconds."}, rule{verb: access.Admin, action: audit.KeyRevoke},
 		func(ctx context.Context, c *call, in *struct {
 			Name string `path:"name"`
-		}) (*oneOut, error) {
+		}) (*body[apiKey], error) {
 			id, err := a.gate.keys.Revoke(ctx, in.Name)
 			if err != nil {
 				return nil, err
 			}
-			return &oneOut{http.StatusOK, apiKey{Name: in.Name, ID: id, Scopes: []string{}, RevokedAt: instant(a.o.Now())}}, nil
+			return answered(apiKey{Name: in.Name, ID: id, Scopes: []string{}, RevokedAt: instant(a.o.Now())}, nil)
 		})
 }

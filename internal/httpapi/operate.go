@@ -37,6 +37,14 @@ type rotation struct {
 	Detail     string `json:"detail,omitempty"`
 }
 
+type resumption struct {
+	Resumed bool `json:"resumed"`
+}
+
+type findings struct {
+	Findings doctor.Report `json:"findings"`
+}
+
 // rotate replaces the master key, or with prepare makes the next one ready.
 func (a *API) rotate(ctx context.Context, prepare string) (r rotation, err error) {
 	// A rotation that has begun is finished whoever leaves.
@@ -77,45 +85,34 @@ func keyProblem(err error) error {
 
 func (a *API) operateEndpoints() {
 	tags := []string{"operate"}
-	type statusOut struct{ Body masterKey }
 	register(a, huma.Operation{OperationID: "master-key-status", Method: http.MethodGet, Path: "/api/v1/master-key", Summary: "Which key seals", Tags: tags}, rule{verb: access.Admin},
-		func(ctx context.Context, c *call, in *struct{}) (*statusOut, error) {
-			m, err := a.masterKey(ctx)
-			return &statusOut{m}, err
+		func(ctx context.Context, c *call, in *struct{}) (*body[masterKey], error) {
+			return answered(a.masterKey(ctx))
 		})
-	type rotateOut struct{ Body rotation }
 	register(a, huma.Operation{OperationID: "rotate-master-key", Method: http.MethodPost, Path: "/api/v1/master-key/rotate", Summary: "Replace the master key", Tags: tags,
 		Description: "While the server works. It may be interrupted and repeated."}, rule{verb: access.Admin, action: "master_key.rotate", subject: func(*http.Request) string { return "master-key" }},
 		func(ctx context.Context, c *call, in *struct {
 			Body *struct {
 				Prepare string `json:"prepare,omitempty" doc:"For a key that the server cannot replace by itself: a file on its machine with the next key."`
 			}
-		}) (*rotateOut, error) {
+		}) (*body[rotation], error) {
 			prepare := ""
 			if in.Body != nil {
 				prepare = in.Body.Prepare
 			}
-			r, err := a.rotate(ctx, prepare)
-			return &rotateOut{r}, err
+			return answered(a.rotate(ctx, prepare))
 		})
 
-	type resumeOut struct {
-		Body struct {
-			Resumed bool `json:"resumed"`
-		}
-	}
 	register(a, huma.Operation{OperationID: "resume", Method: http.MethodPost, Path: "/api/v1/resume", Summary: "Let background refresh go on", Tags: tags,
 		Description: "Confirms that a restored backup is the store to go on with."}, rule{verb: access.Admin, action: "server.resume", subject: func(*http.Request) string { return "background" }},
-		func(ctx context.Context, c *call, in *struct{}) (*resumeOut, error) {
+		func(ctx context.Context, c *call, in *struct{}) (*body[resumption], error) {
 			if a.o.Resume != nil {
 				if err := a.o.Resume(ctx); err != nil {
 					return nil, err
 				}
 			}
 			a.o.Source.Resume()
-			out := &resumeOut{}
-			out.Body.Resumed = true
-			return out, nil
+			return answered(resumption{true}, nil)
 		})
 
 	if a.o.Backup != nil {
@@ -134,17 +131,10 @@ func (a *API) operateEndpoints() {
 		})
 	}
 	if a.o.Doctor != nil {
-		type doctorOut struct {
-			Body struct {
-				Findings doctor.Report `json:"findings"`
-			}
-		}
 		register(a, huma.Operation{OperationID: "doctor", Method: http.MethodGet, Path: "/api/v1/doctor", Summary: "What is not well, and what to do", Tags: tags}, rule{verb: access.Admin},
-			func(ctx context.Context, c *call, in *struct{}) (*doctorOut, error) {
+			func(ctx context.Context, c *call, in *struct{}) (*body[findings], error) {
 				rep, err := a.o.Doctor(ctx)
-				out := &doctorOut{}
-				out.Body.Findings = rep
-				return out, err
+				return answered(findings{rep}, err)
 			})
 	}
 }

@@ -106,29 +106,26 @@ func jsonResponse(text string) map[string]*huma.Response {
 }
 
 func (a *API) lookEndpoints(k resource.Kind) {
-	type listOut struct{ Body map[string]any }
 	list := huma.Operation{OperationID: "list-" + k.Name, Method: http.MethodGet, Path: "/api/v1/" + k.Name, Summary: "The " + k.Name, Tags: []string{"resources"}, Description: k.Doc}
 	if k.Name == kindProviders {
 		list.Description += " The built-in ones are listed too, with origin: catalogue."
 	}
-	register(a, list, rule{verb: access.Read}, func(ctx context.Context, c *call, in *Paging) (*listOut, error) {
+	register(a, list, rule{verb: access.Read}, func(ctx context.Context, c *call, in *Paging) (*body[map[string]any], error) {
 		items, next, err := a.declared(ctx, k, *in)
 		if err != nil {
 			return nil, err
 		}
-		out := &listOut{map[string]any{k.Name: items}}
+		out := &body[map[string]any]{map[string]any{k.Name: items}}
 		if next != "" {
 			out.Body["next_cursor"] = next
 		}
 		return out, nil
 	})
-	type oneOut struct{ Body declared }
 	register(a, huma.Operation{OperationID: "get-" + k.One, Method: http.MethodGet, Path: "/api/v1/" + k.Name + "/{name}", Summary: "One " + k.One, Tags: []string{"resources"}}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
 			Name string `path:"name"`
-		}) (*oneOut, error) {
-			d, err := a.declaredOne(ctx, k, in.Name)
-			return &oneOut{d}, err
+		}) (*body[declared], error) {
+			return answered(a.declaredOne(ctx, k, in.Name))
 		})
 }
 
@@ -202,14 +199,13 @@ func (a *API) catalogued(name string) (declared, error) {
 }
 
 func (a *API) singleEndpoints(k resource.Kind) {
-	type oneOut struct{ Body declared }
 	register(a, huma.Operation{OperationID: "get-" + k.One, Method: http.MethodGet, Path: "/api/v1/" + k.Name, Summary: "The " + k.One, Tags: []string{"resources"}, Description: k.Doc}, rule{verb: access.Read},
-		func(ctx context.Context, c *call, in *struct{}) (*oneOut, error) {
+		func(ctx context.Context, c *call, in *struct{}) (*body[declared], error) {
 			v, err := a.o.Book.Get(ctx, resource.Key{Kind: k.Name, Name: k.Name})
 			if errors.Is(err, freshet.ErrNotFound) {
-				return &oneOut{declared{Kind: k.Name, Name: k.Name, Spec: json.RawMessage("{}")}}, nil
+				return answered(declared{Kind: k.Name, Name: k.Name, Spec: json.RawMessage("{}")}, nil)
 			}
-			return &oneOut{declaredOf(v)}, err
+			return answered(declaredOf(v), err)
 		})
 	a.changeEndpoints(k, k.Name)
 }

@@ -92,7 +92,6 @@ func (a *API) importEndpoint() {
 	schema := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[tokenSet](), true, "TokenSet")
 	own := *a.huma.OpenAPI().Components.Schemas.SchemaFromRef(schema.Ref)
 	own.AdditionalProperties = true // a provider's answer may say more, and all of it is kept
-	type out struct{ Body *connection }
 	register(a, huma.Operation{OperationID: "import-tokens", Method: http.MethodPut, Path: connections + "{name}/tokens", Summary: "Store a token set that was obtained elsewhere", Tags: []string{"connections"},
 		Description: "Sends nothing to the provider, wins over a refresh under way, and is left alone by the background for 2 s. 409 when another connection holds the same refresh token, or when it is another account's.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &own}}}}, rule{verb: access.Admin, own: true},
@@ -100,7 +99,7 @@ func (a *API) importEndpoint() {
 			Name         string `path:"name" doc:"The connection."`
 			OtherAccount bool   `query:"other_account" doc:"The account may be another one than before."`
 			RawBody      []byte
-		}) (*out, error) {
+		}) (*body[*connection], error) {
 			def, err := a.o.Book.Definition(ctx, in.Name)
 			if err != nil {
 				return nil, err
@@ -118,7 +117,6 @@ func (a *API) importEndpoint() {
 			if err := a.o.Source.Import(ctx, in.Name, *t, in.OtherAccount); err != nil {
 				return nil, err
 			}
-			v, err := a.connectionOf(ctx, in.Name)
-			return &out{v}, err
+			return answered(a.connectionOf(ctx, in.Name))
 		})
 }
