@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,14 +62,15 @@ func (s *Sender) roundTrip(ctx context.Context, rt http.RoundTripper, m *message
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var written, handshake atomic.Bool
+	var flushed sync.WaitGroup
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() { handshake.Store(true) },
 		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { handshake.Store(err != nil) },
 		WroteHeaders:      func() { written.Store(true) },
 		WroteRequest: func(httptrace.WroteRequestInfo) {
 			written.Store(true)
-			if err := failpoint.Hit(failpoint.SendWritten); err != nil {
-				cancel(err)
+			if failpoint.Enabled {
+				afterFlush(&flushed, cancel)
 			}
 		},
 	})
@@ -95,11 +97,15 @@ func (s *Sender) roundTrip(ctx context.Context, rt http.RoundTripper, m *message
 		return
 	}
 	resp, err := rt.RoundTrip(req)
+	flushed.Wait()
 	if err != nil {
 		r.Err = err
 		return
 	}
 	defer resp.Body.Close()
+	if r.Err = context.Cause(ctx); failpoint.Enabled && r.Err != nil {
+		return
+	}
 	if r.Err = failpoint.Hit(failpoint.RespHeaders); r.Err != nil {
 		return
 	}
@@ -109,6 +115,18 @@ func (s *Sender) roundTrip(ctx context.Context, rt http.RoundTripper, m *message
 	}
 	r.Status, r.Header = resp.StatusCode, resp.Header
 	r.Body, r.Truncated, r.Err = body, truncated, err
+}
+
+// afterFlush passes the fail point of a written request. net/http tells that a
+// request is written just before it flushes it to the socket, so the fail point
+// comes a moment later; flushed lets the exchange wait for it.
+func afterFlush(flushed *sync.WaitGroup, cancel context.CancelCauseFunc) {
+	flushed.Go(func() {
+		time.Sleep(2 * time.Millisecond)
+		if err := failpoint.Hit(failpoint.SendWritten); err != nil {
+			cancel(err)
+		}
+	})
 }
 
 // readBody reads at most MaxBody decoded bytes. What it read counts even if an
