@@ -86,7 +86,7 @@ func split(uri string) (name, target string, ok bool) {
 			return "", "", false
 		}
 	}
-	if name == "" || name == "." || name == ".." {
+	if name == "" {
 		return "", "", false
 	}
 	for i := range len(name) {

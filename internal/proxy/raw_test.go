@@ -157,6 +157,36 @@ func TestS30_later_requests_on_a_connection(t *testing.T) {
 	})
 }
 
+// What the filter refuses, whether or not net/http would too.
+func TestS30_the_filter_by_itself(t *testing.T) {
+	head := func(l ...string) string { return lines(append(append([]string{"POST / HTTP/1.1"}, l...), "")...) }
+	chunked := head("Transfer-Encoding: chunked")
+	for _, tt := range []struct {
+		in string
+		ok bool
+	}{
+		{head("X: a\rb"), false}, {head("X: a\r\r"), false}, {head("X: a\r"), false}, {head("Cookie: a\rb"), false}, {"GET / HTTP/1.1\r\r\n\r\n", false},
+		{"GET /\r HTTP/1.1\r\n\r\n", false}, {head("X: 1\nY: 2"), false}, {head(" X: 1"), false}, {head("X: 1", "\tfold"), false},
+		{head("Content-Length: 1", "content-length: 1") + "a", false}, {head("CONTENT-LENGTH: 1", "TRANSFER-ENCODING: chunked"), false},
+		{head("Content-Length: 1 1") + "a", false}, {head("Content-Length: -1"), false}, {head("Content-Length: 9999999999999999999"), false},
+		{chunked + "1\r\naX\r\n0\r\n\r\n", false}, {chunked + "1\r\na\r\r\n0\r\n\r\n", false}, {chunked + "1\r\na\n0\r\n\r\n", false},
+		{chunked + "+1\r\na\r\n0\r\n\r\n", false}, {chunked + "0x1\r\na\r\n0\r\n\r\n", false}, {chunked + " 1\r\na\r\n0\r\n\r\n", false},
+		{chunked + "1 \r\na\r\n0\r\n\r\n", false}, {chunked + "\r\n", false}, {chunked + ";x\r\n", false}, {chunked + "1\r2\r\n", false},
+		{chunked + strings.Repeat("0", 300) + "\r\n\r\n", false}, {chunked + "0\r\nX: 1\r\n y\r\n\r\n", false}, {chunked + "0\r\nX: 1\n\r\n", false},
+
+		{head(), true}, {head("Content-Length: 1") + "\n", true}, {head("Content-Length:\t1\t") + "a", true}, {chunked + "1\r\n\n\r\n0\r\n\r\n", true},
+		{chunked + "1 ;a=\"b\"\r\na\r\n0;c\r\nX: 1\r\n\r\n", true}, {chunked + "A\r\n0123456789\r\n000\r\n\r\n", true}, {head("Contents: 1", "Transfer: 2", "Content-Lengths: 3, 4"), true},
+		{head("Transfer-Encoding: gzip") + "anything\n\r\n goes: net/http answers 501", true},
+	} {
+		for name, in := range map[string]string{"first": tt.in, "second": head("Content-Length: 2") + "\n\n" + tt.in} {
+			var f framing
+			if ok := f.follow([]byte(in)) < 0; ok != tt.ok {
+				t.Errorf("%s: %q: accepted %v, want %v", name, tt.in, ok, tt.ok)
+			}
+		}
+	}
+}
+
 // However the bytes are cut into reads, the filter decides alike, and lets
 // through what it accepts unchanged.
 func TestS30_framing_across_reads(t *testing.T) {

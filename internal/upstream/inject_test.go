@@ -38,7 +38,9 @@ func TestCap002_one_Authorization_header(t *testing.T) {
 	})
 }
 
-func TestCap003_prefixes_and_places(t *testing.T) {
+func TestCap003_prefixes_and_places(t *testing.T) { t.Run("cap003 any prefix, or none", testPlaces) }
+
+func testPlaces(t *testing.T) {
 	api := newAPI(t, nil)
 	tr := newTransport(t)
 	for i, tt := range []struct {

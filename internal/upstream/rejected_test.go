@@ -80,6 +80,10 @@ type late struct {
 }
 
 func TestCap066_good_tokens_cause_no_refresh(t *testing.T) {
+	t.Run("cap066 no refresh with a good token, exactly one after a refusal", testGoodTokens)
+}
+
+func testGoodTokens(t *testing.T) {
 	api := newAPI(t, refuseBelow(1, nil))
 	acc := newAccount(&freshet.API{BaseURL: api.URL})
 	tr := newTransport(t)
@@ -87,7 +91,7 @@ func TestCap066_good_tokens_cause_no_refresh(t *testing.T) {
 		do(t, tr, acc, &Call{Target: "/"})
 	}
 	if acc.count() != 0 || api.calls() != 20 {
-		t.Errorf("cap066: %d refreshes for %d calls with a good token", acc.count(), api.calls())
+		t.Errorf("%d refreshes for %d calls with a good token", acc.count(), api.calls())
 	}
 	api2 := newAPI(t, refuseBelow(2, nil))
 	acc2 := newAccount(&freshet.API{BaseURL: api2.URL})
@@ -96,11 +100,15 @@ func TestCap066_good_tokens_cause_no_refresh(t *testing.T) {
 		do(t, tr, acc2, &Call{Target: "/"})
 	}
 	if acc2.count() != 1 || api2.calls() != 21 {
-		t.Errorf("cap066: %d refreshes, %d calls after one refusal, want 1 and 21", acc2.count(), api2.calls())
+		t.Errorf("%d refreshes, %d calls after one refusal, want 1 and 21", acc2.count(), api2.calls())
 	}
 }
 
 func TestCap072_other_failures_reach_the_caller(t *testing.T) {
+	t.Run("cap072 only a refusal refreshes", testOtherFailures)
+}
+
+func testOtherFailures(t *testing.T) {
 	for _, status := range []int{400, 402, 403, 404, 407, 419, 429, 500, 502, 503} {
 		api := newAPI(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Detail", "kept")
@@ -110,7 +118,7 @@ func TestCap072_other_failures_reach_the_caller(t *testing.T) {
 		acc := newAccount(&freshet.API{BaseURL: api.URL})
 		got := do(t, newTransport(t), acc, &Call{Target: "/"})
 		if acc.count() != 0 || api.calls() != 1 || got.status != status || got.body != "words" || got.header.Get("X-Detail") != "kept" || got.Rejected != 0 {
-			t.Errorf("cap072: %d: %d refreshes, %d calls, answer %d %q", status, acc.count(), api.calls(), got.status, got.body)
+			t.Errorf("%d: %d refreshes, %d calls, answer %d %q", status, acc.count(), api.calls(), got.status, got.body)
 		}
 	}
 }
@@ -288,19 +296,23 @@ func TestPolicyWithoutOn401PassesRefusalsOn(t *testing.T) {
 }
 
 func TestCap079_a_failing_refresh_is_not_the_APIs_refusal(t *testing.T) {
+	t.Run("cap079 the refresh's own failure is what the caller is told", testFailingRefresh)
+}
+
+func testFailingRefresh(t *testing.T) {
 	api := newAPI(t, refuseBelow(2, nil))
 	acc := newAccount(&freshet.API{BaseURL: api.URL})
 	acc.fail = &freshet.StateError{Name: "crm", State: freshet.StateMisconfigured, Reason: "invalid_client", Detail: "the token endpoint answered 401"}
 	_, err := newTransport(t).Do(t.Context(), acc, &Call{Method: "GET", Target: "/"})
 	state, ok := errors.AsType[*freshet.StateError](err)
 	if !ok || state.Reason != "invalid_client" || state.State != freshet.StateMisconfigured {
-		t.Errorf("cap079: error %v, want the state that the refresh led to", err)
+		t.Errorf("error %v, want the state that the refresh led to", err)
 	}
 	if api.calls() != 1 {
-		t.Errorf("cap079: %d calls, want 1", api.calls())
+		t.Errorf("%d calls, want 1", api.calls())
 	}
 	if tok, _ := acc.Token(t.Context(), 0); tok.Generation != 1 {
-		t.Error("cap079: the stored token changed")
+		t.Error("the stored token changed")
 	}
 	t.Run("an error that names no state leaves the API's answer", func(t *testing.T) {
 		acc.fail = errors.New("the store is busy")
