@@ -75,6 +75,10 @@ func (c *Conn) reread() (*view, error) {
 	} else if err != nil {
 		return nil, c.unavailable("the store does not answer", err)
 	}
+	if cur := c.ahead(row); cur != nil {
+		return nil, c.unavailable(fmt.Sprintf("the store holds generation %d, this server has served %d: an answer waits to be written, or the row was put back; "+
+			"what is older is not sent", row.Gen, cur.row.Gen), store.ErrStale)
+	}
 	return c.show(def, row)
 }
 

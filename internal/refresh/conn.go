@@ -278,10 +278,13 @@ func (c *Conn) load(ctx context.Context) (*view, error) {
 	return c.show(def, row)
 }
 
-// show opens a row and makes it the current view, unless that is newer. A row
-// that does not open leaves the connection without a token and everything else
-// untouched.
+// show opens a row and makes it the current view, unless that is newer, and
+// returns the current one. A row that does not open leaves the connection
+// without a token and everything else untouched.
 func (c *Conn) show(def *freshet.Definition, row store.Token) (*view, error) {
+	if cur := c.ahead(row); cur != nil {
+		return cur, nil
+	}
 	if old := c.view.Load(); old != nil && old.row.Gen == row.Gen && old.row.ID == row.ID && old.tok != nil {
 		// The token in memory counts on the monotonic clock; keep it.
 		v := newView(def, row, old.tok)
@@ -298,6 +301,16 @@ func (c *Conn) show(def *freshet.Definition, row store.Token) (*view, error) {
 	}
 	c.publish(v)
 	return v, nil
+}
+
+// ahead returns the current view if the row is behind it: its answer is in the
+// spill file still, or somebody put the row back. What is older is neither
+// served nor sent, because the provider has seen it spent.
+func (c *Conn) ahead(row store.Token) *view {
+	if cur := c.view.Load(); cur != nil && cur.row.ID == row.ID && cur.row.Gen > row.Gen {
+		return cur
+	}
+	return nil
 }
 
 // open opens a row's token; nil for a row that has none.

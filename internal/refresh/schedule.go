@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -84,10 +85,11 @@ func (b *background) look(ctx context.Context) (next time.Time, err error) {
 		b.wg.Add(1)
 		go func() {
 			defer b.wg.Done()
-			defer b.leave(d)
-			if err := s.due(ctx, d); err != nil {
+			err := s.due(ctx, d)
+			if err != nil {
 				s.log.Debug("background refresh", "connection", d.Name, "error", err)
 			}
+			b.leave(d, err)
 		}()
 	}
 	return s.o.Store.NextDue(ctx)
@@ -121,14 +123,18 @@ func (b *background) admit(d store.Due, now time.Time) bool {
 	return true
 }
 
-func (b *background) leave(d store.Due) {
+// leave gives a place back. After an error the row may be due still: it waits
+// for the next look rather than being tried as fast as it fails.
+func (b *background) leave(d store.Due, err error) {
 	b.mu.Lock()
 	delete(b.busy, d.ID)
 	if b.provider[d.Provider]--; b.provider[d.Provider] == 0 {
 		delete(b.provider, d.Provider)
 	}
 	b.mu.Unlock()
-	b.s.nudge() // a place is free
+	if err == nil {
+		b.s.nudge() // a place is free
+	}
 }
 
 // due refreshes one connection whose row says that it is time.
@@ -142,7 +148,7 @@ func (s *Source) due(ctx context.Context, d store.Due) error {
 	if next, ok := s.early(v, now); ok {
 		// The wall clock says due, the token's own clock says not yet: the
 		// machine's time was changed. Believe the token.
-		return s.o.Store.Reschedule(ctx, d.ID, v.row.Gen, now.Round(0).Add(next))
+		return c.putOff(ctx, v, now.Round(0).Add(next))
 	}
 	if _, ok := remaining(v, now); !ok && v.row.NextAt.After(now) {
 		// The look is older than the refresh that it has led to.
@@ -163,12 +169,25 @@ func (s *Source) due(ctx context.Context, d store.Due) error {
 		if reason, _ := cannot(fresh); reason != "" || fresh.row.State == freshet.StateReauth {
 			next = time.Time{}
 		}
-		if rerr := s.o.Store.Reschedule(ctx, d.ID, fresh.row.Gen, next); rerr != nil {
+		if rerr := c.putOff(ctx, fresh, next); rerr != nil {
 			return rerr
 		}
 		c.invalidate()
 	}
 	return err
+}
+
+// putOff moves a row that is due and cannot be refreshed now.
+func (c *Conn) putOff(ctx context.Context, v *view, next time.Time) error {
+	err := c.s.o.Store.Reschedule(ctx, v.row.ID, v.row.Gen, next)
+	if !errors.Is(err, store.ErrStale) {
+		return err
+	}
+	row, rerr := c.s.o.Store.Token(ctx, v.row.ID)
+	if rerr != nil || c.ahead(row) == nil {
+		return err
+	}
+	return c.s.o.Store.Reschedule(ctx, row.ID, row.Gen, next)
 }
 
 func (c *Conn) mustWait(v *view, now time.Time) time.Duration {
