@@ -55,27 +55,34 @@ func readSet(def *freshet.Definition, body []byte, now time.Time) (*freshet.Toke
 	default:
 		return nil, invalid("body.access_token", "neither this nor body.refresh_token is there as text")
 	}
+	life, stated := secondsOf(top["expires_in"])
 	if raw, ok := top["expires_at"]; ok && string(raw) != "null" {
 		at, ok := instantOf(raw)
 		if !ok {
 			return nil, invalid("body.expires_at", "is no instant: write it like 2026-01-31T09:30:00Z, or in Unix seconds")
 		}
-		life := t.Lifetime()
-		t.Expiry = at
+		t.Expiry, t.IssuedAt = at, now
+		// The lifetime decides how long before the end it is renewed: it is what
+		// the provider gave, not what is left of it.
 		switch {
 		case life > 0:
 			t.IssuedAt = at.Add(-life)
 		case !at.After(now):
 			t.IssuedAt = at.Add(-assumedLife)
 		}
-		return t, nil
-	}
-	if raw, ok := top["expires_in"]; ok {
-		if n, err := strconv.ParseFloat(strings.Trim(string(bytes.TrimSpace(raw)), `"`), 64); err == nil && n <= 0 {
-			t.Expiry, t.IssuedAt = now, now.Add(-assumedLife)
-		}
+	} else if stated && life <= 0 {
+		t.Expiry, t.IssuedAt = now, now.Add(-assumedLife)
 	}
 	return t, nil
+}
+
+// secondsOf reads a lifetime as providers write it.
+func secondsOf(raw json.RawMessage) (time.Duration, bool) {
+	n, err := strconv.ParseFloat(strings.Trim(string(bytes.TrimSpace(raw)), `"`), 64)
+	if err != nil || n > 1e9 || n < -1e9 {
+		return 0, false
+	}
+	return time.Duration(n * float64(time.Second)), true
 }
 
 // instantOf reads RFC 3339 or Unix seconds.
@@ -92,7 +99,7 @@ func (a *API) importEndpoint() {
 	schema := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[tokenSet](), true, "TokenSet")
 	own := *a.huma.OpenAPI().Components.Schemas.SchemaFromRef(schema.Ref)
 	own.AdditionalProperties = true // a provider's answer may say more, and all of it is kept
-	register(a, huma.Operation{OperationID: "import-tokens", Method: http.MethodPut, Path: connections + "{name}/tokens", Summary: "Store a token set that was obtained elsewhere", Tags: []string{"connections"},
+	register(a, huma.Operation{OperationID: "import-tokens", Method: http.MethodPut, Path: connections + "{name}/tokens", Summary: "Store a token set that was obtained elsewhere", Tags: []string{"connections"}, SkipValidateBody: true,
 		Description: "Sends nothing to the provider, wins over a refresh under way, and is left alone by the background for 2 s. 409 when another connection holds the same refresh token, or when it is another account's.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &own}}}}, rule{verb: access.Admin, own: true},
 		func(ctx context.Context, c *call, in *struct {
