@@ -195,7 +195,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
 	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, BaseURL: s.URL,
-		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Values: values, Version: version, Log: s.log})
+		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: diagnose(st, s.Book, guard, s.source), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
 		return nil, err
