@@ -183,6 +183,15 @@ func TestF86_streams(t *testing.T) {
 			}
 		})
 	})
+	t.Run("F86 silence counts anew after each piece", func(t *testing.T) {
+		inBubble(t, events(10, 20*time.Second), Options{Idle: 30 * time.Second}, func(t *testing.T, b *bubble) {
+			resp := b.get(t.Context(), t, "/proxy/crm/events")
+			defer resp.Body.Close()
+			if body, err := io.ReadAll(resp.Body); err != nil || strings.Count(string(body), "data:") != 10 {
+				t.Errorf("%q, %v", body, err)
+			}
+		})
+	})
 	t.Run("F86 what has no length is flushed too", func(t *testing.T) {
 		inBubble(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")

@@ -298,12 +298,18 @@ func TestF89_interim_answers_and_trailers(t *testing.T) {
 		w.Header().Set("X-Sum", "1")
 		w.Header().Set(http.TrailerPrefix+"X-Late", "2")
 	}))
+	// Somebody outside has set a header already.
+	outer := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("X-Request-Id", "7")
+		w.h.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(outer.Close)
 	var hints []string
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 		hints = append(hints, fmt.Sprint(code, h.Get("Link")))
 		return nil
 	}})
-	r, err := http.NewRequestWithContext(ctx, "POST", w.URL+"/proxy/crm/x", struct{ io.Reader }{strings.NewReader("body")})
+	r, err := http.NewRequestWithContext(ctx, "POST", outer.URL+"/proxy/crm/x", struct{ io.Reader }{strings.NewReader("body")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,6 +326,9 @@ func TestF89_interim_answers_and_trailers(t *testing.T) {
 	}
 	if !slices.Equal(hints, []string{"103</style.css>; rel=preload"}) || resp.Header.Get("Link") != "" {
 		t.Errorf("F89: interim answers %q, Link %q", hints, resp.Header.Get("Link"))
+	}
+	if resp.Header.Get("X-Request-Id") != "7" {
+		t.Errorf("F89: headers of others are lost: %v", resp.Header)
 	}
 	if string(b) != "body sent" || resp.Trailer.Get("X-Sum") != "1" || resp.Trailer.Get("X-Late") != "2" {
 		t.Errorf("F89: %q, trailers %v", b, resp.Trailer)

@@ -48,11 +48,11 @@ func (x *exchange) answer(res *upstream.Result) {
 		h.Set("Trailer", strings.Join(names, ", "))
 	}
 	if x.body.r != nil && !x.body.ended.Load() && x.r.ProtoMajor == 1 {
-		// The API answers while the request still comes in. net/http would take
-		// the rest of it away from the call before it sends the first byte, so it
-		// is told not to; it cannot use the connection again then (its drain of
-		// the rest starts a read that meets the one for the next request).
-		x.rc.EnableFullDuplex()
+		// The API answers while the request still comes in. net/http would read
+		// the rest of it away, under the call's hands, before it sends the first
+		// byte, unless the connection is to end. (EnableFullDuplex stops that as
+		// well, but then its drain at the end can start a read that collides with
+		// the one for the next request.)
 		h.Set("Connection", "close")
 	}
 	x.entry.Status = resp.StatusCode

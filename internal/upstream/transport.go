@@ -12,6 +12,7 @@ import (
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/dial"
+	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/template"
 )
 
@@ -30,6 +31,8 @@ type Connection interface {
 	// StillRejected tells that the API refused what Rejected had brought, too.
 	StillRejected(generation int64)
 }
+
+var _ Connection = (*refresh.Conn)(nil)
 
 // A Dialer hands out transports that connect only where they may;
 // *dial.Guard is one.
