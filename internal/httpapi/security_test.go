@@ -505,4 +505,3 @@ func TestS58_the_data_directory_holds_no_key(t *testing.T) {
 		}
 	}
 }
-
