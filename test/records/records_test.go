@@ -115,7 +115,7 @@ func (b book) check(t *testing.T, all map[string]*proof) {
 // slash must begin a subtest.
 func exists(all map[string]*proof, cite, sub string) bool {
 	p := all[cite]
-	return p != nil && (sub == "" || p.subs[strings.TrimPrefix(sub, "/")])
+	return p != nil && p.has(strings.TrimPrefix(sub, "/"))
 }
 
 // refreshCell brings the citations of a cell up to date and leaves its words.
@@ -154,6 +154,11 @@ func TestIDs(t *testing.T) {
 		for id := range p.subs {
 			if !known[id] {
 				t.Errorf("%s: a subtest of %s begins with %s, which no book has", p.file, p.cite, id)
+			}
+		}
+		for id, scripts := range p.scripts {
+			if !known[id] {
+				t.Errorf("%s: the script %s carries %s, which no book has", p.cite, scripts[0], id)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,21 +19,38 @@ const root = "../.."
 
 // A proof is one test function and the subtests whose names begin with an id.
 type proof struct {
-	cite string          // package.Function, as the books write it
-	file string          // where it stands
-	own  map[string]bool // ids in the function's own name
-	subs map[string]bool // ids that subtests begin with
+	cite    string              // package.Function, as the books write it
+	file    string              // where it stands
+	own     map[string]bool     // ids in the function's own name
+	subs    map[string]bool     // ids that subtests begin with
+	scripts map[string][]string // ids that comments of a testscript begin with, and which
 }
 
-// proves reports whether p proves id, and how it is cited for it.
-func (p *proof) proves(id string) (cite string, ok bool) {
+// proves returns how p is cited for id, nothing if it does not prove it.
+func (p *proof) proves(id string) (cites []string) {
 	switch {
 	case p.own[id]:
-		return p.cite, true
+		cites = append(cites, p.cite)
 	case p.subs[id]:
-		return p.cite + "/" + id, true
+		cites = append(cites, p.cite+"/"+id)
 	}
-	return "", false
+	for _, s := range p.scripts[id] {
+		cites = append(cites, p.cite+"/"+s)
+	}
+	return cites
+}
+
+// has reports whether p has the subtest, "" for itself.
+func (p *proof) has(sub string) bool {
+	if sub == "" || p.subs[sub] {
+		return true
+	}
+	for _, names := range p.scripts {
+		if slices.Contains(names, sub) {
+			return true
+		}
+	}
+	return false
 }
 
 var (
@@ -123,8 +141,55 @@ func scan(t *testing.T, pkg string, files []string, all map[string]*proof) {
 			}
 			return true
 		})
+		p.scripts = scripts(t, f.decl.Body, filepath.Dir(f.file))
 		all[p.cite] = p
 	}
+}
+
+// scripts reads the testscripts that a function runs, if it does: the ids that
+// their comments begin with.
+func scripts(t *testing.T, body ast.Node, dir string) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	ast.Inspect(body, func(n ast.Node) bool {
+		kv, ok := n.(*ast.KeyValueExpr)
+		if !ok {
+			return true
+		}
+		key, isIdent := kv.Key.(*ast.Ident)
+		value, isText := kv.Value.(*ast.BasicLit)
+		if !isIdent || !isText || key.Name != "Dir" || value.Kind != token.STRING {
+			return true
+		}
+		from, err := strconv.Unquote(value.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, from, "*.txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := strings.TrimSuffix(filepath.Base(f), ".txt")
+			for line := range strings.Lines(string(text)) {
+				comment, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
+				if !ok {
+					continue
+				}
+				for _, id := range oneID.FindAllString(idAtStart.FindString(comment), -1) {
+					if !slices.Contains(found[id], name) {
+						found[id] = append(found[id], name)
+					}
+				}
+			}
+		}
+		return true
+	})
+	return found
 }
 
 // ids collects what string literals within n begin with, in places that can be
@@ -167,9 +232,7 @@ func citations(all map[string]*proof, id string) []string {
 		if strings.HasPrefix(p.cite, "emulator.") && filepath.Base(p.file) != "sender_test.go" {
 			continue
 		}
-		if cite, ok := p.proves(id); ok {
-			out = append(out, cite)
-		}
+		out = append(out, p.proves(id)...)
 	}
 	slices.Sort(out)
 	return out
