@@ -87,6 +87,9 @@ func (p *plan) place(base origin, c *Call) (target, *RefusedError) {
 	t := target{scheme: base.scheme, host: base.host}
 	var below string // what the path allowlist looks at
 	if raw == "" || raw[0] == '/' || raw[0] == '?' {
+		if base.host == "" {
+			return target{}, p.refuse(NoAPI, "it has no base URL to append a path to: add api.base_url, or call a whole URL")
+		}
 		below, t.query, t.asked = strings.Cut(raw, "?")
 		if base.path != "" && climbs(below) {
 			return target{}, p.refuse(PathRefused, "the path leads out of the connection's base URL")

@@ -111,6 +111,16 @@ func TestS27_destination_binding(t *testing.T) {
 	if base.calls() != 3 || other.calls() != 2 {
 		t.Errorf("%d and %d calls, want 3 and 2", base.calls(), other.calls())
 	}
+	t.Run("S27 hosts without a base URL take whole URLs only", func(t *testing.T) {
+		acc := newAccount(&freshet.API{Hosts: []string{other.URL}})
+		acc.def.ID = "c3"
+		if got := refusal(t, tr, acc, &Call{Target: "/x"}); got != NoAPI {
+			t.Errorf("a path: %q", got)
+		}
+		if got := refusal(t, tr, acc, &Call{Target: other.URL + "/x"}); got != "" {
+			t.Errorf("a whole URL: %q", got)
+		}
+	})
 	t.Run("S27 Host is the target's", func(t *testing.T) {
 		do(t, tr, acc, &Call{Target: "/x", Header: http.Header{"Host": {"evil.example"}}})
 		if r, _ := base.call(base.calls() - 1); r.Host != strings.TrimPrefix(base.URL, "http://") {
