@@ -55,7 +55,19 @@ func readSet(def *freshet.Definition, body []byte, now time.Time) (*freshet.Toke
 	default:
 		return nil, invalid("body.access_token", "neither this nor body.refresh_token is there as text")
 	}
+	if def.Client.DPoP {
+		// Its access token is bound to the key of whoever obtained it. The refresh
+		// token of a client that authenticates is not, RFC 9449 §5: with it we get
+		// one that is bound to ours.
+		if t.Refresh.IsZero() {
+			return nil, problem.New(http.StatusUnprocessableEntity, "bound-tokens", "Tokens of this client are bound to a key",
+				"an access token that was obtained elsewhere is bound to another key: bring its refresh token too, or authorize the connection here")
+		}
+		t.Access, t.Type, t.Scheme, t.IssuedAt, t.Expiry = freshet.Secret{}, "", "", now.Add(-assumedLife), now
+		return t, nil
+	}
 	life, stated := secondsOf(top["expires_in"])
+	given := false // whether the whole lifetime is known, and not only what is left
 	if raw, ok := top["expires_at"]; ok && string(raw) != "null" {
 		at, ok := instantOf(raw)
 		if !ok {
@@ -66,12 +78,18 @@ func readSet(def *freshet.Definition, body []byte, now time.Time) (*freshet.Toke
 		// the provider gave, not what is left of it.
 		switch {
 		case life > 0:
-			t.IssuedAt = at.Add(-life)
+			t.IssuedAt, given = at.Add(-life), true
 		case !at.After(now):
 			t.IssuedAt = at.Add(-assumedLife)
 		}
 	} else if stated && life <= 0 {
 		t.Expiry, t.IssuedAt = now, now.Add(-assumedLife)
+	}
+	if m := def.Connection.Refresh.Margin.D(); !given && !t.Expiry.IsZero() && t.Lifetime() < 2*m {
+		// A margin is at most half of a lifetime, but what is left of a token that
+		// was pasted in is not its lifetime: two seconds left are too few for a
+		// margin of thirty.
+		t.IssuedAt = t.Expiry.Add(-2 * m)
 	}
 	return t, nil
 }
@@ -114,9 +132,6 @@ func (a *API) importEndpoint() {
 			t, err := readSet(def, in.RawBody, a.o.Now())
 			if err != nil {
 				return nil, err
-			}
-			if def.Client.DPoP {
-				return nil, problem.New(http.StatusUnprocessableEntity, "bound-tokens", "Tokens of this client are bound to a key", "a token that was obtained elsewhere is bound to another key: authorize the connection here")
 			}
 			if err := a.record(c, audit.TokenImport, in.Name, audit.Detail("refresh_token", !t.Refresh.IsZero(), "other_account", in.OtherAccount)); err != nil {
 				return nil, err
