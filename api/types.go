@@ -79,11 +79,15 @@ type Problem struct {
 	Reason     string        `json:"reason,omitempty"`
 	ConnectURL string        `json:"connect_url,omitempty"`
 	RetryAfter time.Duration `json:"-"` // of the Retry-After header; 0: none
-	Errors     []struct {
-		Message  string `json:"message"`
-		Location string `json:"location"`
-	} `json:"errors,omitempty"`
-	Faults []Fault `json:"faults,omitempty"` // what is wrong with resource files, and where
+	// Errors says what is wrong with the request, Faults with resource files.
+	Errors []ProblemError `json:"errors,omitempty"`
+	Faults []Fault        `json:"faults,omitempty"`
+}
+
+// A ProblemError is one thing that is wrong with a request.
+type ProblemError struct {
+	Message  string `json:"message"`
+	Location string `json:"location"` // body.name, query.limit
 }
 
 // Error returns the detail, which is written for people.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ func (c *applyCmd) Run(e *env) error {
 		return readError(err)
 	}
 	// Most mistakes show here, before anything is sent.
-	bundle, _, err := reg.Collect(files, resource.Local{})
+	bundle, set, err := reg.Collect(files, resource.Local{})
 	if err != nil {
 		return notApplied(err)
 	}
@@ -64,6 +65,7 @@ func (c *applyCmd) Run(e *env) error {
 	if err != nil {
 		return notApplied(err)
 	}
+	done.Warnings = append(here(set.Warnings, done.Warnings), done.Warnings...)
 	for _, w := range done.Warnings {
 		fmt.Fprintln(e.stderr, "warning:", plain(w.String()))
 	}
@@ -75,6 +77,18 @@ func (c *applyCmd) Run(e *env) error {
 		c.next(e, cl, done)
 	}
 	return nil
+}
+
+// here is what was odd on this machine, such as a secret's file that others may
+// read, and that the server could not know.
+func here(local resource.Faults, known []api.Fault) (more []api.Fault) {
+	for _, w := range local {
+		f := api.Fault{File: w.File, Line: w.Line, Column: w.Column, Path: w.Path, Detail: w.Detail}
+		if !slices.Contains(known, f) {
+			more = append(more, f)
+		}
+	}
+	return more
 }
 
 // notApplied says that nothing was changed, if the error is about the files.

@@ -100,6 +100,10 @@ func (c *eventsCmd) follow(e *env, cl *api.Client, base, last string) error {
 			return nil
 		}
 		wait = min(2*wait, 15*time.Second)
+		// A server that was started again may be somewhere else.
+		if again, err := c.client(e); err == nil {
+			cl = again
+		}
 	}
 }
 

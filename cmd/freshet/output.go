@@ -101,13 +101,12 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%ds", s)
 	case s < 3600:
 		return fmt.Sprintf("%dm", (s+30)/60)
+	case s < 10*3600 && (s+30)/60%60 > 0:
+		return fmt.Sprintf("%dh%02dm", (s+30)/3600, (s+30)/60%60)
 	case s < 48*3600:
-		if m := s / 60 % 60; m > 0 && s < 10*3600 {
-			return fmt.Sprintf("%dh%02dm", s/3600, m)
-		}
-		return fmt.Sprintf("%dh", s/3600)
+		return fmt.Sprintf("%dh", (s+1800)/3600)
 	}
-	return fmt.Sprintf("%dd", s/86400)
+	return fmt.Sprintf("%dd", (s+43200)/86400)
 }
 
 // A progress tells how far long work is: on a terminal on one line that is

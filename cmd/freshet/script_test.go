@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -136,6 +137,21 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"fault": func(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(emulatorOf(ts).Next(emulator.Fault{At: args[0], Mode: emulator.Modes{args[1]}}))
 	},
+	// issue CLIENT FILE [EXPIRES_IN]: somebody consents elsewhere, and the answer
+	// is in a file.
+	"issue": func(ts *testscript.TestScript, neg bool, args []string) {
+		got, err := emulatorOf(ts).Issue(args[0], "", "")
+		ts.Check(err)
+		answer := got.Answer
+		if len(args) > 2 {
+			var set map[string]any
+			ts.Check(json.Unmarshal(answer, &set))
+			set["expires_in"] = json.Number(args[2])
+			answer, err = json.Marshal(set)
+			ts.Check(err)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), answer, 0o600))
+	},
 	// advance DURATION: lets the provider's clock go on.
 	"advance": func(ts *testscript.TestScript, neg bool, args []string) {
 		d, err := time.ParseDuration(args[0])
@@ -184,10 +200,21 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	// ready DIR: waits until the server of a data directory serves.
 	"ready": func(ts *testscript.TestScript, neg bool, args []string) {
 		dir := ts.MkAbs(args[0])
-		if base, err := awaitServer(dir, 30*time.Second); err != nil {
+		if base, err := awaitServer(dir); err != nil {
 			ts.Fatalf("%v", err)
 		} else {
 			ts.Setenv("SERVER", base)
+		}
+	},
+	// await FILE REGEXP: waits until a file holds it.
+	"await": func(ts *testscript.TestScript, neg bool, args []string) {
+		re := regexp.MustCompile(args[1])
+		err := poll(30*time.Second, func(context.Context) bool {
+			b, _ := os.ReadFile(ts.MkAbs(args[0]))
+			return re.Match(b)
+		})
+		if err != nil {
+			ts.Fatalf("%s never held %s: %s", args[0], args[1], ts.ReadFile(args[0]))
 		}
 	},
 	// takeport VAR: listens on a port until the script ends and names its address.
@@ -232,31 +259,43 @@ func emulatorOf(ts *testscript.TestScript) *emulator.Emulator {
 	return em
 }
 
-// awaitServer waits until the server of a data directory answers that it is
-// ready.
-func awaitServer(dir string, most time.Duration) (base string, err error) {
+// poll looks until ok says so. What is waited for is another process.
+func poll(most time.Duration, ok func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for {
-		b, rerr := os.ReadFile(filepath.Join(dir, urlFile))
-		if base = strings.TrimSpace(string(b)); rerr == nil && base != "" {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
-			if err != nil {
-				return "", err
-			}
-			if res, err := http.DefaultClient.Do(req); err == nil {
-				res.Body.Close()
-				if res.StatusCode == http.StatusOK {
-					return base, nil
-				}
-			}
-		}
+	for !ok(ctx) {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
-			return "", fmt.Errorf("no server in %s within %v", dir, most)
+			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// awaitServer waits until the server of a data directory answers that it is
+// ready.
+func awaitServer(dir string) (base string, err error) {
+	err = poll(30*time.Second, func(ctx context.Context) bool {
+		b, err := os.ReadFile(filepath.Join(dir, urlFile))
+		if base = strings.TrimSpace(string(b)); err != nil || base == "" {
+			return false
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
+		if err != nil {
+			return false
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	if err != nil {
+		return "", fmt.Errorf("no server in %s: %w", dir, err)
+	}
+	return base, nil
 }
