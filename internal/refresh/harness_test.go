@@ -40,6 +40,12 @@ type world struct {
 func inWorld(t *testing.T, fn func(w *world), opts ...func(*Options)) {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(blank(t))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "master.key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: dir, prov: &provider{lifetime: time.Hour, model: "always"}, defs: defs{m: map[string]*freshet.Definition{}}}
 		w.opts = func(o *Options) {
@@ -51,6 +57,40 @@ func inWorld(t *testing.T, fn func(w *world), opts ...func(*Options)) {
 		defer w.close()
 		fn(w)
 	})
+}
+
+// blank is a data directory as the first start leaves it, made once: migrations
+// take most of a small test's time.
+func blank(t *testing.T) string {
+	t.Helper()
+	blankOnce.Do(func() {
+		blankDir, blankErr = os.MkdirTemp("", "freshet-blank-")
+		if blankErr != nil {
+			return
+		}
+		var st *store.Store
+		if st, blankErr = sqlite.Open(context.Background(), blankDir, sqlite.Options{}); blankErr != nil {
+			return
+		}
+		defer st.Close()
+		_, blankErr = vault.Open(context.Background(), st, vault.MasterKeyFile(filepath.Join(blankDir, "master.key")))
+	})
+	if blankErr != nil {
+		t.Fatal(blankErr)
+	}
+	return blankDir
+}
+
+var (
+	blankOnce sync.Once
+	blankDir  string
+	blankErr  error
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(blankDir)
+	os.Exit(code)
 }
 
 func (w *world) open() {
@@ -72,6 +112,7 @@ func (w *world) open() {
 func (w *world) start() {
 	w.t.Helper()
 	o := Options{Store: w.store, Sealer: w.vault, Asker: w.prov, Definitions: &w.defs, Dir: w.dir, Jitter: func() float64 { return 0.5 },
+		Sweep: time.Minute, // days of fake time pass in some tests
 		Observe: func(e Event) {
 			w.mu.Lock()
 			w.events = append(w.events, e)
