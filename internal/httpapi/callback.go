@@ -1,14 +1,12 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/freshet-dev/freshet/internal/audit"
 	"github.com/freshet-dev/freshet/internal/flow"
 	"github.com/freshet-dev/freshet/internal/grant"
 	"github.com/freshet-dev/freshet/internal/problem"
@@ -107,30 +105,18 @@ func (a *API) landing(w http.ResponseWriter, r *http.Request) {
 		show(w, http.StatusForbidden, result{Title: "This authorization was begun in another browser", Text: "To be safe, it is finished only in the browser that opened the link. Nothing was sent.", Next: "Start again, and open the link in the browser that you go on with."})
 		return
 	case errors.Is(err, flow.ErrChanged), errors.Is(err, grant.ErrMixUp):
-		a.landed(r, l)
 		show(w, http.StatusBadRequest, result{Title: "This authorization cannot be finished", Text: l.Detail + "."})
 		return
 	case err != nil:
 		a.broken(w, r, err)
 		return
 	}
-	a.landed(r, l)
 	to := done + "?" + url.Values{"flow": {l.Flow}}.Encode()
 	if l.Done && l.ReturnTo != "" {
 		to = l.ReturnTo // checked when the flow began
 	}
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusSeeOther)
-}
-
-// landed puts on record that a browser finished an authorization.
-func (a *API) landed(r *http.Request, l flow.Landed) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 5*time.Second)
-	defer cancel()
-	e := audit.Entry{Actor: "browser", Action: audit.Connected, Subject: l.Connection, From: r.RemoteAddr, Detail: audit.Detail("done", l.Done, "flow", l.Flow)}
-	if err := a.gate.audit.Record(ctx, e); err != nil {
-		a.log.Warn("the end of an authorization is not on record", "connection", l.Connection, "error", err)
-	}
 }
 
 // ended says how an authorization ended, at an address that tells nothing.

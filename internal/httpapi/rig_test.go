@@ -219,7 +219,12 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 	count := metrics.New(metrics.Options{Gauges: w.src.Gauges, Count: w.store.CountTokens})
 	gate := httpapi.NewGate(w.keys, w.audit, count, log)
 	calls := upstream.New(upstream.Options{Dialer: guard, Log: log})
-	w.flows = flow.New(flow.Options{Store: w.store, Sealer: w.vault, Definitions: w.book, Grants: sender, Source: w.src, RedirectURI: w.url + "/callback/oauth2", Log: log})
+	w.flows = flow.New(flow.Options{Store: w.store, Sealer: w.vault, Definitions: w.book, Grants: sender, Source: w.src, RedirectURI: w.url + "/callback/oauth2", Log: log,
+		Ended: func(e flow.Ended) {
+			if e.Done {
+				w.audit.Record(context.Background(), audit.Entry{Actor: e.Actor, Action: audit.Connected, Subject: e.Connection})
+			}
+		}})
 	api, err := httpapi.New(httpapi.Options{Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
 	must(err)
 	w.api = api

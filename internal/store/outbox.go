@@ -71,6 +71,14 @@ func (s *Store) letters(ctx context.Context, query string, args ...any) ([]Lette
 	return out, err
 }
 
+// ClaimLetter gives the caller a letter for a while, by moving it from the
+// instant that was read to a later one. ErrStale: somebody else has it.
+func (s *Store) ClaimLetter(ctx context.Context, id string, seen, until time.Time) error {
+	return s.db.Tx(ctx, func(tx Querier) error {
+		return one(tx.Exec(ctx, `UPDATE outbox SET next_at = $1 WHERE id = $2 AND next_at = $3`, ms(until), id, ms(seen)))
+	})
+}
+
 // Delivered removes a letter.
 func (s *Store) Delivered(ctx context.Context, id string) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
