@@ -54,6 +54,9 @@ func (s *Sender) prepare(ctx context.Context, def *freshet.Definition, ask Ask) 
 	if err != nil {
 		return nil, err
 	}
+	if err := c.prove(); err != nil {
+		return nil, err
+	}
 	c.ask, c.held = ask, ask.Previous
 	p := &def.Provider
 	c.grant, c.req, c.field, c.shape = Grant(def), &p.Request, "request", &p.Response
@@ -76,8 +79,7 @@ func (s *Sender) prepare(ctx context.Context, def *freshet.Definition, ask Ask) 
 	return c, nil
 }
 
-// newCall begins a call for def, with the transport and the key that its
-// client asks for.
+// newCall begins a call for def, with the transport that its client asks for.
 func (s *Sender) newCall(def *freshet.Definition) (*call, *Error) {
 	c := &call{s: s, def: def, transport: s.transport}
 	if why := def.Provider.Unsupported; why != "" {
@@ -86,14 +88,21 @@ func (s *Sender) newCall(def *freshet.Definition) (*call, *Error) {
 	if err := c.certificate(); err != nil {
 		return nil, err
 	}
-	if def.Client.DPoP {
-		prover, err := NewProver(def.DPoPKey)
-		if err != nil {
-			return nil, misconfigured("bad_dpop_key", "connection %s: %v", def.Connection.Name, err)
-		}
-		c.dpop = prover
-	}
 	return c, nil
+}
+
+// prove makes a call carry a proof if its client's tokens are bound to a key,
+// RFC 9449 §5: proofs go with requests for tokens, and with no others.
+func (c *call) prove() *Error {
+	if !c.def.Client.DPoP {
+		return nil
+	}
+	prover, err := NewProver(c.def.DPoPKey)
+	if err != nil {
+		return misconfigured("bad_dpop_key", "connection %s: %v", c.def.Connection.Name, err)
+	}
+	c.dpop = prover
+	return nil
 }
 
 // obtain asks for a token by the connection's own grant.

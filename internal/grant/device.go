@@ -64,7 +64,6 @@ func (s *Sender) startDevice(ctx context.Context, def *freshet.Definition) (Devi
 	// RFC 8628 §3.1: parameters and authentication as at the token endpoint;
 	// what else the profile sends there does not belong here.
 	c.grant, c.shape, c.field, c.req = freshet.GrantDeviceCode, &p.Response, "device_authorization_url", &freshet.TokenRequest{}
-	c.dpop = nil // RFC 9449 binds tokens, and there is none here
 	c.std.set("scope", c.scope())
 	if err := c.choose(ctx, []place{{"provider " + p.Name + ": device_authorization_url", p.DeviceAuthorizationURL}}, "device_authorization_url", func(m *Metadata) string {
 		return m.endpoint(def, m.DeviceAuthorizationEndpoint, "device_authorization_endpoint")

@@ -49,7 +49,6 @@ func (s *Sender) revoke(ctx context.Context, def *freshet.Definition, held *fres
 	if err != nil {
 		return err
 	}
-	c.dpop = nil // a proof goes with requests for tokens, RFC 9449 §5
 	p := &def.Provider
 	// The answer is read for an error alone; templates of token answers do not
 	// describe it.

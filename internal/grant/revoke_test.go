@@ -26,6 +26,9 @@ func TestRevokeRequests(t *testing.T) {
 		{"F85 no refresh token", nil, &freshet.Token{Access: secret("a")}, []string{form("/revoke", "token=a&token_type_hint=access_token&"+bodyAuth)}},
 		{"F85 nothing to revoke", nil, &freshet.Token{}, nil},
 		{"basic", func(d *freshet.Definition) { d.Provider.ClientAuth = freshet.AuthBasic }, &freshet.Token{Refresh: secret("r")}, []string{basic("/revoke", "token=r&token_type_hint=refresh_token")}},
+		// A letter to a provider holds no DPoP key: the connection may be gone.
+		{"a client whose tokens are bound to a key: without a proof", func(d *freshet.Definition) { d.Client.DPoP = true }, &freshet.Token{Refresh: secret("r")},
+			[]string{form("/revoke", "token=r&token_type_hint=refresh_token&"+bodyAuth)}},
 		{"a request of its own", func(d *freshet.Definition) {
 			d.Provider.Revocation = &freshet.TokenRequest{Only: true, Params: freshet.Values{"user": "{{answer.stripe_user_id}}", "token": "{{token}}"}, Headers: freshet.Values{"Authorization": "Bearer {{access_token}}"}}
 		}, both, []string{strings.Replace(form("/revoke", "token=r+t&user=acct_1"), "Connection", "Authorization: Bearer a t\nConnection", 1)}},
