@@ -524,6 +524,7 @@ func TestLife(t *testing.T) {
 // TestKilled is what is left after the process died.
 func TestKilled(t *testing.T) {
 	t.Parallel()
+	whole := t // servers outlive the subtest that starts them
 	w := newWorld(t, emulator.Options{}, setup{config: lifeConfig})
 	t.Run("cap009 token and expiry are one record, which survives kill -9 and is nowhere in clear", func(t *testing.T) {
 		w.issue(t, "crm", "rotate-app", 0)
@@ -533,7 +534,7 @@ func TestKilled(t *testing.T) {
 		}
 		w.kill(t)
 		w.disk(t)
-		w.server = w.again(t, nil)
+		w.server = w.again(whole, nil)
 		requests := w.em.Count("token")
 		after := w.token(t, "crm")
 		if after.AccessToken != before.AccessToken || after.Generation != before.Generation || !after.ExpiresAt.Equal(*before.ExpiresAt) {
@@ -560,7 +561,7 @@ func TestKilled(t *testing.T) {
 		}
 		w.em.Release()
 		w.disk(t)
-		w.server = w.again(t, nil)
+		w.server = w.again(whole, nil)
 		requests := w.em.Count("token")
 		tok := w.token(t, "replay")
 		if tok.Generation != 2 || tok.AccessToken == set.Access || w.em.Valid(tok.AccessToken) != nil {
