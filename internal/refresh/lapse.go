@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/store"
 )
 
@@ -51,6 +52,37 @@ func (s *Source) warnLapsing(ctx context.Context, now time.Time) error {
 				break
 			}
 			from = found[len(found)-1].RefreshExpiry
+		}
+	}
+	return s.warnUnused(ctx, last, now)
+}
+
+// warnUnused tells of refresh tokens that will die of disuse because the
+// refreshes that would keep them alive fail.
+func (s *Source) warnUnused(ctx context.Context, last, now time.Time) error {
+	for _, state := range []freshet.State{freshet.StateUncertain, freshet.StateAttention, freshet.StateMisconfigured} {
+		for after := ""; ; {
+			found, err := s.o.Store.Tokens(ctx, after, state, batch)
+			if err != nil {
+				return err
+			}
+			for _, row := range found {
+				def, err := s.o.Definitions.Definition(ctx, row.Name)
+				if err != nil || def.Provider.IdleLifetime <= 0 || row.IssuedAt.IsZero() {
+					continue
+				}
+				end := row.IssuedAt.Add(def.Provider.IdleLifetime.D())
+				for _, before := range warnings {
+					if at := end.Add(-before); at.After(last) && !at.After(now) {
+						s.record(Event{At: now, Type: EventLapsing, Connection: row.Name, Client: row.Client, Provider: row.Provider, State: row.State, Reason: row.Reason,
+							Generation: row.Gen, ExpiresAt: end, Detail: fmt.Sprintf("its refresh token dies of disuse within %d days, because refreshing it fails", int(before.Hours()/24))})
+					}
+				}
+			}
+			if len(found) < batch {
+				break
+			}
+			after = found[len(found)-1].Name
 		}
 	}
 	return nil

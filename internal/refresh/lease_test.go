@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/grant"
 	"github.com/freshet-dev/freshet/internal/store"
 )
 
@@ -102,6 +103,39 @@ func TestLease(t *testing.T) {
 				t.Errorf("generation %d with %q", got.Generation, got.Refresh.Reveal())
 			}
 		})
+	})
+}
+
+func TestUnused(t *testing.T) {
+	t.Run("F63 where keeping it alive fails, its death of disuse is told 14, 7 and 1 days before", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			unused := func(d *freshet.Definition) { d.Provider.IdleLifetime = freshet.Duration(30 * 24 * time.Hour) }
+			w.add("fails", "RT", policy(freshet.Policy{When: []freshet.Trigger{freshet.On401}}), unused)
+			w.add("works", "RT-w", policy(freshet.Policy{When: []freshet.Trigger{freshet.On401}}), unused)
+			w.prov.answer = func(_ int, d *freshet.Definition, _ grant.Ask) *grant.Outcome {
+				if d.Connection.Name == "works" {
+					return nil
+				}
+				return ptr(refused(grant.Retryable, "http_503", false))
+			}
+			days := 0
+			// It is refreshed at 80 % of its life, after 22 or more days: the
+			// first of the warnings is past by then.
+			for _, step := range []struct{ day, warnings int }{{21, 0}, {24, 1}, {28, 1}, {30, 2}} {
+				time.Sleep(time.Duration(step.day-days) * 24 * time.Hour)
+				days = step.day
+				if n := w.count(EventLapsing); n != step.warnings {
+					t.Errorf("after %d days: %d warnings, want %d", step.day, n, step.warnings)
+				}
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, e := range w.events {
+				if e.Type == EventLapsing && e.Connection != "fails" {
+					t.Errorf("a warning for %s, which is kept alive", e.Connection)
+				}
+			}
+		}, func(o *Options) { o.Sweep, o.Poll = time.Hour, time.Hour })
 	})
 }
 
