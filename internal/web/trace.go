@@ -112,7 +112,11 @@ func route(path string) (name, connection string) {
 	rest, ok := strings.CutPrefix(path, "/api/v1/")
 	if !ok {
 		first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-		return "/" + first, ""
+		switch first {
+		case "api", "callback", "healthz", "readyz":
+			return "/" + first, ""
+		}
+		return "/{path}", "" // whatever people ask for is nobody's name for a route
 	}
 	parts := strings.SplitN(rest, "/", 3)
 	name = "/api/v1/" + parts[0]
