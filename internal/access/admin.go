@@ -38,6 +38,12 @@ func (k *Keys) EnsureAdmin(ctx context.Context, dir string) (path string, made b
 		return path, false, nil
 	}
 	id, secret, err := adminFile(path)
+	if errors.Is(err, errGone) {
+		// Somebody took it away again, because another key is the first.
+		if rows, rerr := k.o.Store.Keys(ctx); rerr == nil && len(rows) > 0 {
+			return path, false, nil
+		}
+	}
 	if err != nil {
 		return path, false, fmt.Errorf("first key: %w", err)
 	}
@@ -49,7 +55,7 @@ func (k *Keys) EnsureAdmin(ctx context.Context, dir string) (path string, made b
 			return path, false, err
 		}
 		if (*k.byID.Load())[id] == nil {
-			if err := os.Remove(path); err != nil {
+			if err := takeAway(path, id); err != nil {
 				return path, false, fmt.Errorf("first key: %w", err)
 			}
 		}
@@ -74,7 +80,29 @@ func adminFile(path string) (id, secret string, err error) {
 			return "", "", err
 		}
 	}
-	return "", "", fmt.Errorf("%s comes and goes", path)
+	return "", "", fmt.Errorf("%s %w", path, errGone)
+}
+
+var errGone = errors.New("comes and goes")
+
+// takeAway removes the file of a key that is not the first after all, unless
+// somebody else has done so and another key's file stands there now.
+func takeAway(path, id string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	stands, _, err := readAdmin(f)
+	f.Close()
+	if err != nil || stands != id {
+		return err
+	}
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func readAdmin(f *os.File) (id, secret string, err error) {
