@@ -4,6 +4,7 @@ package kill
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -45,13 +46,13 @@ func (w *world) held(t *testing.T, set, name string) (s *server, release func(),
 // that forgives nothing.
 func TestStops(t *testing.T) {
 	strict := models[len(models)-1]
-	w := newWorld(t, strict, len(points)+1)
-	for i, p := range points {
-		t.Run("F92 SIGTERM at "+p.name, func(t *testing.T) {
-			name := []string{"c0000", "c0001", "c0002", "c0003", "c0004", "c0005", "c0006", "c0007", "c0008"}[i]
-			set := p.name
-			if p.name == failpoint.SpillAfter {
-				set = failpoint.CommitBefore + "=error," + p.name
+	w := newWorld(t, strict, len(failpoint.Points)+1)
+	for i, at := range failpoint.Points {
+		t.Run("F92 SIGTERM at "+at, func(t *testing.T) {
+			name := fmt.Sprintf("c%04d", i)
+			set := at
+			if at == failpoint.SpillAfter {
+				set = failpoint.CommitBefore + "=error," + at
 			}
 			s, release, answered := w.held(t, set, name)
 			s.cmd.Process.Signal(syscall.SIGTERM)
