@@ -152,7 +152,7 @@ func (r *runner) serve(ctx context.Context, dir string, args ...string) (*served
 	urlFile := dir + "/server.url"
 	os.Remove(urlFile)
 	cmd := exec.Command(r.o.Exe, append([]string{"serve", "--data", dir, "--listen", "127.0.0.1:0", "--log-level", "error"}, args...)...)
-	cmd.Stderr, cmd.Stdout = r.o.Log, r.o.Log
+	cmd.Stderr = r.o.Log
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, err
