@@ -145,7 +145,7 @@ func Replace(ctx context.Context, dir, from string, now time.Time) (kept string,
 		kept = was
 		// What the log holds belongs into the former database. One that cannot
 		// be brought in, because either is damaged, is kept beside it.
-		_ = fold(ctx, path)
+		_ = foldFile(ctx, path)
 	}
 	if err := setAside(path+"-wal", was+"-wal"); err != nil {
 		return "", err
@@ -195,8 +195,8 @@ func settle(path string) error {
 	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close())
 }
 
-// fold brings the log of a database into its file.
-func fold(ctx context.Context, path string) error {
+// foldFile brings the log of a database into its file.
+func foldFile(ctx context.Context, path string) error {
 	if st, err := os.Stat(path + "-wal"); err != nil || st.Size() == 0 {
 		return nil
 	}

@@ -38,6 +38,7 @@ type Options struct {
 	// without the directory's lock.
 	ReadOnly bool
 
+	quick      int64                                   // bytes up to which a start reads all; 0: checkedAtStart
 	connector  func(driver.Connector) driver.Connector // for tests that end the process at a statement
 	migrations fs.FS                                   // nil: those of this binary
 }
@@ -51,6 +52,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Readers == 0 {
 		o.Readers = 4
+	}
+	if o.quick == 0 {
+		o.quick = checkedAtStart
 	}
 	if o.connector == nil {
 		o.connector = func(c driver.Connector) driver.Connector { return c }
@@ -123,13 +127,11 @@ func open(ctx context.Context, dir string, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	if found {
-		if err := d.check(ctx); err != nil {
+		if err := d.check(ctx, o); err != nil {
 			return nil, err
 		}
-		// What a process that was killed left in the log goes into the file
-		// before anything is added, so that a log has one torn end at most.
-		if _, err := d.write.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`); err != nil {
-			return nil, d.describe(err)
+		if err := d.fold(ctx); err != nil {
+			return nil, err
 		}
 		if err := d.migrate(ctx, o); err != nil {
 			return nil, err
@@ -156,7 +158,9 @@ func (d *DB) inspect() (found bool, err error) {
 	case !st.Mode().IsRegular():
 		return false, fmt.Errorf("%s: %w: it is not a plain file", d.path, ErrCorrupt)
 	case st.Size() == 0:
-		return false, fmt.Errorf("%s: %w: it is empty; %s", d.path, ErrCorrupt, restoreTip)
+		return false, d.damaged("it is empty")
+	case !looksLikeSQLite(d.path):
+		return false, d.damaged("it does not begin as a database does")
 	case d.lock == nil:
 		return true, nil
 	}
@@ -194,7 +198,10 @@ func (d *DB) create(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("make the database: %w", denied(err))
 	}
 	defer f.Close()
-	if err := tmp.connect(ctx, o, scratch(tmp.path), scratch(tmp.path)); err == nil {
+	// The application id tells file(1) whose it is, and a full disk before
+	// goose, which tries three times, meets it.
+	first := scratch(tmp.path, "application_id(0x66727368)")
+	if err = tmp.connect(ctx, o, first, first); err == nil {
 		err = tmp.up(ctx, o)
 	}
 	if err := errors.Join(err, tmp.Close()); err != nil {
@@ -258,8 +265,8 @@ func dsn(path string, o Options, write bool) string {
 }
 
 // scratch is for a file that nobody reads before it is synced and renamed.
-func scratch(path string) string {
-	return fileURL(path, url.Values{"_pragma": {"journal_mode(MEMORY)", "synchronous(OFF)"}})
+func scratch(path string, pragmas ...string) string {
+	return fileURL(path, url.Values{"_pragma": append([]string{"journal_mode(MEMORY)", "synchronous(OFF)"}, pragmas...)})
 }
 
 func fileURL(path string, q url.Values) string {
@@ -267,20 +274,13 @@ func fileURL(path string, q url.Values) string {
 }
 
 // check looks for damage before anything is written.
-func (d *DB) check(ctx context.Context) error {
+func (d *DB) check(ctx context.Context, o Options) error {
 	st, err := os.Stat(d.path)
 	if err != nil {
 		return err
 	}
-	if st.Size() <= checkedAtStart {
+	if st.Size() <= o.quick {
 		return d.Verify(ctx)
-	}
-	var pages, size int64
-	if err := d.read.QueryRowContext(ctx, `SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &size); err != nil {
-		return d.describe(err)
-	}
-	if st.Size() < pages*size {
-		return d.damaged(fmt.Sprintf("it has %d bytes and should have %d", st.Size(), pages*size))
 	}
 	tables, err := d.tables(ctx)
 	if err != nil {
@@ -296,6 +296,28 @@ func (d *DB) check(ctx context.Context) error {
 		}
 	}
 	return d.quickCheck(ctx, `PRAGMA quick_check('meta')`)
+}
+
+// fold brings what a process that was killed left in the log into the file
+// before anything is added, so that a log has one torn end at most. Then the
+// file has all its bytes, or was cut.
+func (d *DB) fold(ctx context.Context) error {
+	var busy, frames, moved int
+	if err := d.write.QueryRowContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &frames, &moved); err != nil {
+		return d.describe(err)
+	}
+	if frames != moved {
+		return nil // somebody who only looks holds it up
+	}
+	var pages, size int64
+	if err := d.write.QueryRowContext(ctx, `SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &size); err != nil {
+		return d.describe(err)
+	}
+	st, err := os.Stat(d.path)
+	if err == nil && st.Size() < pages*size {
+		err = d.damaged(fmt.Sprintf("it has %d bytes and should have %d", st.Size(), pages*size))
+	}
+	return err
 }
 
 func (d *DB) tables(ctx context.Context) ([]string, error) {

@@ -1,6 +1,8 @@
 package sqlite_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/freshet-dev/freshet/internal/store"
@@ -9,8 +11,25 @@ import (
 )
 
 func TestStore(t *testing.T) {
+	// One empty database, copied for each test.
+	dir := t.TempDir()
+	st, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := os.ReadFile(filepath.Join(dir, sqlite.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
 	storetest.Run(t, func(t *testing.T) *store.Store {
-		st, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, sqlite.FileName), empty, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		st, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,8 +16,8 @@ import (
 // come out as one that does not.
 var races = []test{
 	{"F13 of callers that claim a row one gets it, a thousand times", func(w *world) {
-		const rounds, callers = 1000, 4
-		names := number("c", rounds)
+		const callers = 4
+		names := number("c", rounds(1000))
 		w.connect(names...)
 		for _, n := range names {
 			won := w.one(together(callers, func(i int) error {
@@ -29,7 +29,7 @@ var races = []test{
 		}
 	}},
 	{"F13 of callers that want a lapsed lease one gets it", func(w *world) {
-		names := number("c", 50)
+		names := number("c", rounds(50))
 		w.connect(names...)
 		for _, n := range names {
 			w.claim(n, "old", time.Second)
@@ -42,7 +42,7 @@ var races = []test{
 		}
 	}},
 	{"F26 of an answer and a person's token one is stored", func(w *world) {
-		names := number("c", 100)
+		names := number("c", rounds(100))
 		w.hold(at(0), names...)
 		for _, n := range names {
 			w.claim(n, "a1", time.Minute)
@@ -58,7 +58,7 @@ var races = []test{
 		}
 	}},
 	{"F26 forgetting wins over whatever comes at the same time", func(w *world) {
-		names := number("c", 100)
+		names := number("c", rounds(100))
 		w.hold(at(0), names...)
 		for _, n := range names {
 			w.claim(n, "a1", time.Minute)
@@ -86,7 +86,7 @@ var races = []test{
 		}
 	}},
 	{"F26 deleting leaves no row, whatever comes at the same time", func(w *world) {
-		names := number("c", 50)
+		names := number("c", rounds(50))
 		w.hold(at(0), names...)
 		for _, n := range names {
 			w.claim(n, "a1", time.Minute)
@@ -108,7 +108,7 @@ var races = []test{
 		}
 	}},
 	{"an attempt ends once", func(w *world) {
-		names := number("c", 50)
+		names := number("c", rounds(50))
 		w.hold(at(0), names...)
 		for _, n := range names {
 			w.claim(n, "a1", time.Minute)
@@ -126,7 +126,7 @@ var races = []test{
 	{"claims and commits of many callers add up", func(w *world) {
 		// Each stored answer is one more than the one that its claim saw, so
 		// that none can be lost.
-		const callers, each = 6, 30
+		callers, each := 6, rounds(30)
 		w.connect("crm")
 		var stored atomic.Int64
 		for _, err := range together(callers, func(i int) error {
@@ -152,14 +152,14 @@ var races = []test{
 		}) {
 			w.ok(err)
 		}
-		equal(w, stored.Load(), callers*each)
-		equal(w, w.row("crm").Gen, callers*each)
+		equal(w, stored.Load(), int64(callers*each))
+		equal(w, w.row("crm").Gen, int64(callers*each))
 		events, err := w.Events(w.ctx, "", 0, 10*callers*each)
 		w.ok(err)
 		equal(w, len(events), callers*each)
 	}},
 	{"meta is counted up by many without losing one", func(w *world) {
-		const callers, each = 8, 20
+		callers, each := 8, rounds(20)
 		for _, err := range together(callers, func(int) error {
 			for n := 0; n < each; {
 				v, rev, err := w.Meta(w.ctx, "count")
@@ -182,11 +182,11 @@ var races = []test{
 		}
 		v, rev, err := w.Meta(w.ctx, "count")
 		w.ok(err)
-		equal(w, rev, callers*each)
-		equal(w, binary.BigEndian.Uint64(v), callers*each)
+		equal(w, rev, int64(callers*each))
+		equal(w, binary.BigEndian.Uint64(v), uint64(callers*each))
 	}},
 	{"of new resources of one name one is written", func(w *world) {
-		for i := range 30 {
+		for i := range rounds(30) {
 			won := w.one(together(4, func(j int) error {
 				return w.Change(w.ctx, func(c *store.Change) error {
 					return c.Put(store.Resource{ID: fmt.Sprintf("id-%d-%d", i, j), Kind: "clients", Name: fmt.Sprint("n", i), Spec: "{}", Revision: 1})
@@ -199,7 +199,7 @@ var races = []test{
 	}},
 	{"of changes to one revision one is written", func(w *world) {
 		w.declare(store.Resource{ID: "r", Kind: "clients", Name: "n", Spec: "{}", Revision: 1})
-		for rev := int64(2); rev < 32; rev++ {
+		for rev := int64(2); rev < 2+int64(rounds(30)); rev++ {
 			w.one(together(4, func(i int) error {
 				return w.Change(w.ctx, func(c *store.Change) error {
 					return c.Put(store.Resource{ID: "r", Kind: "clients", Name: "n", Spec: fmt.Sprint(i), Revision: rev})
@@ -208,7 +208,7 @@ var races = []test{
 		}
 	}},
 	{"S72 the audit of many writers is one chain", func(w *world) {
-		const callers, each = 6, 15
+		callers, each := 6, rounds(15)
 		for _, err := range together(callers, func(i int) error {
 			for n := range each {
 				rows := make([]store.AuditRow, 1+n%11)
@@ -232,7 +232,7 @@ var races = []test{
 		}
 	}},
 	{"S01 of callers that take a flow one gets it", func(w *world) {
-		for i := range 10 {
+		for i := range rounds(10) {
 			flow := fmt.Sprint("f", i)
 			w.ok(w.StartFlow(w.ctx, store.Flow{ID: flow, Connection: "crm", Kind: "authorization_code", Sealed: []byte("verifier"), ExpiresAt: at(time.Hour)}))
 			w.one(together(50, func(int) error {
@@ -245,7 +245,7 @@ var races = []test{
 		}
 	}},
 	{"F42 of callers that claim a poll one gets it", func(w *world) {
-		for i := range 10 {
+		for i := range rounds(10) {
 			flow := fmt.Sprint("f", i)
 			w.ok(w.StartFlow(w.ctx, store.Flow{ID: flow, Connection: "crm", Kind: "device_code", Sealed: []byte("code"), ExpiresAt: at(time.Hour), PollAt: at(time.Second)}))
 			w.one(together(8, func(i int) error {
@@ -254,7 +254,7 @@ var races = []test{
 		}
 	}},
 	{"of keys of one name one is made, and it is revoked once", func(w *world) {
-		for range 10 {
+		for range rounds(10) {
 			w.one(together(6, func(i int) error {
 				return w.AddKey(w.ctx, store.Key{ID: fmt.Sprintf("k%d-%p", i, new(int)), Name: "ci", Hash: []byte("h"), Scopes: []string{"read"}})
 			}), store.ErrExists)

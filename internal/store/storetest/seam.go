@@ -57,7 +57,7 @@ var seam = []test{
 		}))
 	}},
 	{"a reader sees every write that was acknowledged before", func(w *world) {
-		for i := range 200 {
+		for i := range rounds(200) {
 			key := fmt.Sprint("k", i)
 			w.ok(w.PutMeta(w.ctx, key, []byte{byte(i)}, 0))
 			_, _, err := w.Meta(w.ctx, key)
