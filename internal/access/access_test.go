@@ -531,12 +531,17 @@ func TestS69_one_first_key_whoever_starts(t *testing.T) {
 	}
 }
 
+func made(path string) error {
+	_, _, err := makeAdmin(path)
+	return err
+}
+
 func TestAdminFileOfADeadStart(t *testing.T) {
 	ctx := context.Background()
 	t.Run("the file came before the row", func(t *testing.T) {
 		p := newPlace(t)
 		path := filepath.Join(p.dir, AdminFile)
-		if err := makeAdmin(path); err != nil {
+		if _, _, err := makeAdmin(path); err != nil {
 			t.Fatal(err)
 		}
 		b, _ := os.ReadFile(path)
@@ -549,7 +554,7 @@ func TestAdminFileOfADeadStart(t *testing.T) {
 		}
 	})
 	for name, prepare := range map[string]func(path string) error{
-		"others can read it":   func(path string) error { return errors.Join(makeAdmin(path), os.Chmod(path, 0o644)) },
+		"others can read it":   func(path string) error { return errors.Join(made(path), os.Chmod(path, 0o644)) },
 		"it is something else": func(path string) error { return os.WriteFile(path, []byte("hello"), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -67,7 +67,7 @@ func (k *Keys) EnsureAdmin(ctx context.Context, dir string) (path string, made b
 // adminFile reads the key in the file, or makes both. The file appears whole or
 // not at all, and an existing one is never replaced.
 func adminFile(path string) (id, secret string, err error) {
-	for range 2 {
+	for range 10 {
 		f, err := os.Open(path)
 		if err == nil {
 			defer f.Close()
@@ -76,8 +76,10 @@ func adminFile(path string) (id, secret string, err error) {
 		if !errors.Is(err, os.ErrNotExist) {
 			return "", "", err
 		}
-		if err := makeAdmin(path); err != nil && !errors.Is(err, os.ErrExist) {
-			return "", "", err
+		// Who has made the file answers for it: it is not looked up again, or it
+		// could be left behind.
+		if id, secret, err = makeAdmin(path); err == nil || !errors.Is(err, os.ErrExist) {
+			return id, secret, err
 		}
 	}
 	return "", "", fmt.Errorf("%s %w", path, errGone)
@@ -124,17 +126,17 @@ func readAdmin(f *os.File) (id, secret string, err error) {
 	return id, secret, nil
 }
 
-func makeAdmin(path string) error {
-	id, secret := newKey()
+func makeAdmin(path string) (id, secret string, err error) {
+	id, secret = newKey()
 	f, err := os.CreateTemp(filepath.Dir(path), ".admin-*") // mode 0600
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.WriteString(Prefix + id + "_" + secret + "\n")
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+		return "", "", err
 	}
 	// Link, unlike rename, fails where somebody else was first.
-	return os.Link(f.Name(), path)
+	return id, secret, os.Link(f.Name(), path)
 }

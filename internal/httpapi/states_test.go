@@ -449,3 +449,24 @@ func TestListPages(t *testing.T) {
 		}
 	}
 }
+
+func TestCap022_everybody_reads_the_current_token(t *testing.T) {
+	t.Run("cap022", func(t *testing.T) {
+		w := newWorld(t)
+		w.declare(declared)
+		one, two := w.key("one", "token:crm"), w.key("two", "token:c*")
+		read := func(key string) any {
+			return w.with(key, "GET", "/api/v1/connections/crm/token", "").json(t)["access_token"]
+		}
+		first := read(one)
+		if read(two) != first {
+			t.Error("two programs see two tokens")
+		}
+		if a := w.with(one, "POST", "/api/v1/connections/crm/refresh", ""); a.status != 200 {
+			t.Fatal(a)
+		}
+		if second := read(two); second == first || second != read(one) {
+			t.Errorf("after a refresh: %v, then %v", first, second)
+		}
+	})
+}
