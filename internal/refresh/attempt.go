@@ -65,6 +65,7 @@ func (c *Conn) refresh(cause Cause) (*view, error) {
 func (c *Conn) reread() (*view, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
 	defer cancel()
+	seen := c.seen.Load()
 	def, err := c.s.o.Definitions.Definition(ctx, c.name)
 	if err != nil {
 		return nil, fmt.Errorf("connection %s: %w", c.name, err)
@@ -79,7 +80,7 @@ func (c *Conn) reread() (*view, error) {
 		return nil, c.unavailable(fmt.Sprintf("the store holds generation %d, this server has served %d: an answer waits to be written, or the row was put back; "+
 			"what is older is not sent", row.Gen, cur.row.Gen), store.ErrStale)
 	}
-	return c.show(def, row)
+	return c.show(def, row, seen)
 }
 
 // unavailable is the error of a connection whose row cannot be reached: the

@@ -59,7 +59,7 @@ func (c *Conn) forgetMonotonic() {
 		}
 		t := *old.tok
 		t.IssuedAt, t.Expiry = t.IssuedAt.Round(0), t.Expiry.Round(0)
-		v := newView(old.def, old.row, &t)
+		v := newView(old.def, old.row, &t, old.seen)
 		v.reload, v.broken = old.reload, old.broken
 		if v.reload {
 			v.until = time.Time{}

@@ -117,7 +117,7 @@ func (c *Conn) prepare(v *view, t *freshet.Token, attempt string) (store.Commit,
 		commit.Digest = s.o.Sealer.Digest("refresh_token", t.Refresh)
 		row.Digest = commit.Digest
 	}
-	return commit, newView(v.def, row, t), nil
+	return commit, newView(v.def, row, t, v.seen), nil
 }
 
 // unrefreshable reports whether the background could do nothing for t.

@@ -40,7 +40,8 @@ type Conn struct {
 	s    *Source
 	name string
 	view atomic.Pointer[view]
-	used atomic.Bool // since the last look of evict
+	used atomic.Bool  // since the last look of evict
+	seen atomic.Int64 // how often it was invalidated
 
 	mu      sync.Mutex
 	flight  *flight // under way
@@ -59,6 +60,7 @@ type view struct {
 	margin time.Duration  // what a read keeps free before the expiry
 	until  time.Time      // the token may be handed out without a look until then
 	reload bool           // the definition or the row may have changed
+	seen   int64          // Conn.seen before the definition was read
 	size   int64
 	broken error // the row does not open
 }
@@ -66,8 +68,8 @@ type view struct {
 // far stands for "no known end".
 var far = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func newView(def *freshet.Definition, row store.Token, tok *freshet.Token) *view {
-	v := &view{def: def, row: row, tok: tok, size: 1 << 10}
+func newView(def *freshet.Definition, row store.Token, tok *freshet.Token, seen int64) *view {
+	v := &view{def: def, row: row, tok: tok, seen: seen, size: 1 << 10}
 	v.row.Sealed = nil
 	if tok == nil || tok.Access.IsZero() {
 		return v
@@ -257,6 +259,7 @@ func (c *Conn) load(ctx context.Context) (*view, error) {
 	if v := c.view.Load(); v != nil && !v.reload {
 		return v, nil
 	}
+	seen := c.seen.Load()
 	def, err := c.s.o.Definitions.Definition(ctx, c.name)
 	if err != nil {
 		return nil, fmt.Errorf("connection %s: %w", c.name, err)
@@ -275,24 +278,24 @@ func (c *Conn) load(ctx context.Context) (*view, error) {
 		}
 		return nil, fmt.Errorf("connection %s: %w", c.name, err)
 	}
-	return c.show(def, row)
+	return c.show(def, row, seen)
 }
 
 // show opens a row and makes it the current view, unless that is newer, and
 // returns the current one. A row that does not open leaves the connection
 // without a token and everything else untouched.
-func (c *Conn) show(def *freshet.Definition, row store.Token) (*view, error) {
+func (c *Conn) show(def *freshet.Definition, row store.Token, seen int64) (*view, error) {
 	if cur := c.ahead(row); cur != nil {
 		return cur, nil
 	}
 	if old := c.view.Load(); old != nil && old.row.Gen == row.Gen && old.row.ID == row.ID && old.tok != nil {
 		// The token in memory counts on the monotonic clock; keep it.
-		v := newView(def, row, old.tok)
+		v := newView(def, row, old.tok, seen)
 		c.publish(v)
 		return v, nil
 	}
 	tok, err := c.s.open(row)
-	v := newView(def, row, tok)
+	v := newView(def, row, tok, seen)
 	if err != nil {
 		v.broken = err
 		e := v.event(EventUnreadable, c.s.o.Now())
@@ -327,12 +330,16 @@ func (s *Source) open(row store.Token) (*freshet.Token, error) {
 }
 
 // publish makes v the current view unless a later generation of the same row
-// is there already.
+// is there already. An answer brings the definition that it was asked for with:
+// if that was changed meanwhile, the view is loaded again.
 func (c *Conn) publish(v *view) {
 	for {
 		old := c.view.Load()
 		if old != nil && old.row.ID == v.row.ID && old.row.Gen > v.row.Gen {
 			return
+		}
+		if v.seen != c.seen.Load() {
+			v.reload, v.until = true, time.Time{}
 		}
 		if c.view.CompareAndSwap(old, v) {
 			if old != nil {
@@ -348,6 +355,7 @@ func (c *Conn) publish(v *view) {
 
 // invalidate makes the next read look at definition and row again.
 func (c *Conn) invalidate() {
+	c.seen.Add(1)
 	for {
 		old := c.view.Load()
 		if old == nil || old.reload {

@@ -122,9 +122,9 @@ func (a *answer) settleWith(d verdict, p *Problem, sealed, digest []byte) (*view
 	if sealed != nil {
 		c.invalidate()
 	} else {
-		c.publish(newView(v.def, row, v.tok))
+		c.publish(newView(v.def, row, v.tok, v.seen))
 	}
-	se := s.stateError(newView(v.def, row, v.tok), now)
+	se := s.stateError(newView(v.def, row, v.tok, v.seen), now)
 	if p != nil {
 		se.Detail = problemText(p)
 	}

@@ -99,7 +99,7 @@ func (s *Source) abandon(ctx context.Context, row store.Token) error {
 	def, err := s.o.Definitions.Definition(ctx, row.Name)
 	if err == nil {
 		tok, _ := s.open(row)
-		v := newView(def, row, tok)
+		v := newView(def, row, tok, 0)
 		if tok != nil && !tok.Refresh.IsZero() || row.Gen == 0 && !v.seed().IsZero() {
 			if f.LostAt.IsZero() {
 				f.LostAt = row.AttemptAt
