@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/freshet-dev/freshet/internal/store"
 )
@@ -34,7 +36,7 @@ func (q querier) Repeat(ctx context.Context, query string, rows int, args func(r
 	if !ok {
 		return errors.New("sqlite: this querier repeats no statements")
 	}
-	stmt, err := p.PrepareContext(ctx, query)
+	stmt, err := p.PrepareContext(ctx, positional(query))
 	if err != nil {
 		return q.d.describe(err)
 	}
@@ -50,6 +52,30 @@ func (q querier) Repeat(ctx context.Context, query string, rows int, args func(r
 		}
 	}
 	return nil
+}
+
+// positional writes ? for $1, $2, … where each stands once and in order. SQLite
+// takes $1 for a name, and the driver looks every name up for every row.
+func positional(query string) string {
+	var b strings.Builder
+	next := 1
+	for rest := query; ; {
+		i := strings.IndexByte(rest, '$')
+		if i < 0 {
+			b.WriteString(rest)
+			return b.String()
+		}
+		n := i + 1
+		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
+			n++
+		}
+		if rest[i+1:n] != strconv.Itoa(next) {
+			return query
+		}
+		b.WriteString(rest[:i])
+		b.WriteByte('?')
+		rest, next = rest[n:], next+1
+	}
 }
 
 func (q querier) Query(ctx context.Context, query string, args ...any) (store.Rows, error) {
