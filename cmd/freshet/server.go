@@ -150,7 +150,8 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	s.later("audit", trail.Close)
 	count := metrics.New(metrics.Options{Version: version, Gauges: s.source.Gauges, Count: st.CountTokens,
 		AuditQueued: func() int64 { return int64(trail.Stats().Waiting) }})
-	hooks := webhook.Start(webhook.Options{Store: st, Book: s.Book, Client: guard.Client(dial.Upstream), Log: s.log})
+	hooks := webhook.Start(webhook.Options{Store: st, Book: s.Book, Client: guard.Client(dial.Upstream), Log: s.log,
+		Scrub: func(t string) string { return values.Scrub(redact.Text(t)) }})
 	s.later("webhooks", func(context.Context) error { return hooks.Close() })
 	tell.add(count.Observe, tracing.Observe, func(refresh.Event) { hooks.Nudge() })
 	guardian := backup.NewGuard(st, c.Data)
