@@ -129,7 +129,7 @@ func TestStartIsShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.Close()
-	if n > 8 {
+	if n > 6 {
 		t.Errorf("it took %d statements", n)
 	}
 }

@@ -191,9 +191,12 @@ func TestF73_a_large_database(t *testing.T) {
 		return b
 	}
 	// The root page of the tokens, which SQLite knows by its number.
-	var root int
+	var root, index int
 	st := mustOpen(t, place(t, whole, nil), large)
 	if err := st.DB().Read().QueryRow(t.Context(), `SELECT rootpage FROM sqlite_schema WHERE name = 'tokens'`).Scan(&root); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.DB().Read().QueryRow(t.Context(), `SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'meta'`).Scan(&index); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.DB().(*DB).Verify(t.Context()); err != nil {
@@ -201,6 +204,8 @@ func TestF73_a_large_database(t *testing.T) {
 	}
 	st.Close()
 	isRefused(t, place(t, ruin((root-1)*4096), nil), ErrCorrupt, large)
+	// What the installation knows of itself is read in full.
+	isRefused(t, place(t, ruin((index-1)*4096), nil), ErrCorrupt, large)
 	// What a start does not look at, a later look finds.
 	st = mustOpen(t, place(t, ruin(len(whole)/2/4096*4096), nil), large)
 	err := st.DB().(*DB).Verify(t.Context())

@@ -195,10 +195,18 @@ func settle(path string) error {
 	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close())
 }
 
-// foldFile brings the log of a database into its file.
+// foldFile brings the log of a database into its file, if both are whole.
 func foldFile(ctx context.Context, path string) error {
 	if st, err := os.Stat(path + "-wal"); err != nil || st.Size() == 0 {
 		return nil
+	}
+	if err := checkLog(path + "-wal"); err != nil {
+		return err
+	}
+	// To look is to change nothing; whoever opens it to write and leaves as the
+	// last one brings the log in, whatever it found.
+	if err := Examine(ctx, path); err != nil && !errors.Is(err, ErrOlder) && !errors.Is(err, ErrNewer) {
+		return err
 	}
 	db, err := sql.Open("sqlite", dsn(path, Options{BusyTimeout: time.Second}, true))
 	if err != nil {

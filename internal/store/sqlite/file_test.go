@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -190,6 +191,47 @@ func TestReplaceWhereNothingIs(t *testing.T) {
 	}
 	defer to.Close()
 	if m := mark(t, to); m != "moved" {
+		t.Errorf("%q", m)
+	}
+}
+
+// A log that cannot be brought into a damaged database is never replayed into
+// the one that takes its place.
+func TestF73_a_damaged_database_is_replaced(t *testing.T) {
+	ctx := context.Background()
+	db, log := killed(t, 5)
+	from := makeDB(t, t.TempDir(), "restored")
+	dir := place(t, db[:len(db)/2:len(db)/2], log)
+	staged := filepath.Join(dir, "staged")
+	if err := from.DB().(*DB).Backup(ctx, staged); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := Replace(ctx, dir, staged, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := mustOpen(t, dir, Options{})
+	if m := mark(t, to); m != "restored" {
+		t.Errorf("%q", m)
+	}
+	if _, _, err := to.Meta(ctx, "k0"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the former log was replayed: %v", err)
+	}
+	// For whoever wants to dig.
+	for name, want := range map[string][]byte{kept: db[:len(db)/2], kept + "-wal": log} {
+		if b, err := os.ReadFile(name); err != nil || !bytes.Equal(b, want) {
+			t.Errorf("%s is not what was there: %v", name, err)
+		}
+	}
+	// A log whose database is gone is out of the way as well.
+	dir = place(t, nil, log)
+	if err := from.DB().(*DB).Backup(ctx, filepath.Join(dir, "staged")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Replace(ctx, dir, filepath.Join(dir, "staged"), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if m := mark(t, mustOpen(t, dir, Options{})); m != "restored" {
 		t.Errorf("%q", m)
 	}
 }

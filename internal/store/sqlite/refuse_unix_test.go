@@ -3,6 +3,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -281,10 +282,14 @@ func TestS46_private_files(t *testing.T) {
 		modes(dir, all...)
 		st.Close()
 	})
-	for _, name := range []string{FileName, "lock"} {
+	db, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, theirs := range map[string][]byte{FileName: db, "lock": nil} {
 		t.Run("S46 a link in the place of "+name, func(t *testing.T) {
 			dir, target := t.TempDir(), filepath.Join(t.TempDir(), "target")
-			if err := os.WriteFile(target, []byte("theirs"), 0o600); err != nil {
+			if err := os.WriteFile(target, theirs, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
@@ -294,7 +299,7 @@ func TestS46_private_files(t *testing.T) {
 				st.Close()
 				t.Error("it was followed")
 			}
-			if b, _ := os.ReadFile(target); string(b) != "theirs" {
+			if b, _ := os.ReadFile(target); !bytes.Equal(b, theirs) {
 				t.Error("its target was written")
 			}
 		})
