@@ -134,6 +134,13 @@ func TestKills(t *testing.T) {
 	}
 	if file := os.Getenv("FRESHET_KILL_REPORT"); file != "" && !t.Failed() {
 		var b bytes.Buffer
+		fmt.Fprintf(&b, `# The kill table
+
+A real server process is ended with SIGKILL at one point of a refresh and started again; then the grant must work once more, or the connection must say by name what happened. Columns are models of providers: what becomes of a refresh token that was used.
+
+`+"```console\n$ FRESHET_KILLS=%d FRESHET_KILLS_WINDOW=%d FRESHET_KILL_REPORT=$PWD/docs/kill-table.md go test -tags failpoints -timeout 60m ./test/kill\n```"+`
+
+`, cell, window)
 		fmt.Fprintf(&b, "| killed at |")
 		for _, m := range models {
 			fmt.Fprintf(&b, " %s |", m.name)
@@ -151,6 +158,9 @@ func TestKills(t *testing.T) {
 			}
 			fmt.Fprintln(&b)
 		}
+		fmt.Fprint(&b, `
+`+"`spill.after` is the point after the answer was forced into the spill file because the database had refused it. At `send.written`, `resp.headers`, `resp.body` and `commit.before`"+` the answer is nowhere but on the wire or in the memory of the dead process: a provider that takes the previous refresh token for a while, or answers the same again, makes that no loss; one that revokes on reuse leaves nothing that any client could do but say so. After every run the provider's side is checked as well: never two requests in flight for one refresh token, and no token found in the log or in any file of the data directory.
+`)
 		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
