@@ -67,7 +67,6 @@ type embedded struct {
 	n int
 }
 
-
 // shapes are all the ways in which a program can hold a secret.
 func shapes() map[string]any {
 	s := freshet.NewSecret(canary)
