@@ -74,6 +74,9 @@ func (c *connectCmd) show(e *env, f *api.Flow) {
 		}
 		return
 	}
+	if f.RedirectURI != "" {
+		fmt.Fprintf(e.stdout, "the provider must know this redirect URI: %s\n", plain(f.RedirectURI))
+	}
 	if !c.Print {
 		if err := openBrowser(f.URL); err == nil {
 			fmt.Fprintf(e.stdout, "a browser opens; if it does not, open this link:\n\n  %s\n\n", plain(f.URL))
