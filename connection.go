@@ -109,6 +109,7 @@ const (
 	ReasonSubjectChanged   Reason = "subject_changed"
 	ReasonProviderIncident Reason = "provider_incident"
 	ReasonUnreadable       Reason = "unreadable_row"
+	ReasonRestored         Reason = "restored_store"
 )
 
 // A Status is what is known of a connection without opening its token.

@@ -133,7 +133,7 @@ type resumeCmd struct {
 
 // Help gives the example that --help shows.
 func (resumeCmd) Help() string {
-	return example("freshet resume", "After a restore the server hands out what still lives and refreshes only what is asked for. This confirms that the store is the one to go on with.")
+	return example("freshet resume", "After a restore the server hands out what still lives and sends no refresh token unless a person forces it: freshet refresh NAME. This confirms that the store is the one to go on with.")
 }
 
 // Run lets background refresh go on.

@@ -158,7 +158,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	if paused, reason, err := guardian.Check(ctx); err != nil {
 		return nil, err
 	} else if paused {
-		s.source.Pause(reason)
+		s.source.Distrust(reason)
 	}
 	if err := s.source.Start(ctx); err != nil {
 		return nil, err

@@ -97,3 +97,41 @@ func TestBehind(t *testing.T) {
 		})
 	})
 }
+
+func TestDistrust(t *testing.T) {
+	t.Run("F12 of a store that may be an older one no refresh token is sent before a person confirms", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.prov.model = "strict"
+			crm, api, bot := w.add("crm", "RT-c"), w.add("api", "RT-a"), w.add("bot", "", machine)
+			w.token(bot)
+			asks := w.prov.count()
+			w.src.Distrust("this store is a restored backup")
+			if got := w.token(crm); got.Generation != 1 {
+				t.Error("a token that lives was not served")
+			}
+			time.Sleep(3 * time.Hour)
+			_, err := crm.Token(context.Background(), 0)
+			se := wantStateError(t, err, freshet.StateAttention, freshet.ReasonRestored)
+			if !contains(se.Detail, "freshet resume") || se.RetryAfter <= 0 {
+				t.Errorf("%+v does not say what to do", se)
+			}
+			if _, err := api.Rejected(context.Background(), 1); err == nil {
+				t.Error("a refused token was refreshed")
+			}
+			if got := w.prov.count(); got != asks {
+				t.Errorf("%d token requests", got-asks)
+			}
+			w.token(bot) // which sends no refresh token
+			// A person may try one.
+			if _, err := crm.Force(context.Background(), 0); err != nil {
+				t.Error(err)
+			}
+			if got := w.prov.count(); got != asks+2 {
+				t.Errorf("%d token requests, want the two", got-asks)
+			}
+			w.src.Resume()
+			time.Sleep(time.Minute)
+			w.token(api)
+		})
+	})
+}

@@ -90,6 +90,10 @@ func (c *Conn) gate(v *view, now time.Time, cause Cause) error {
 	if cause == CausePerson {
 		return nil
 	}
+	if r := s.paused.Load(); r != nil && r.distrust && v.spends() {
+		return &freshet.StateError{Name: c.name, State: freshet.StateAttention, Reason: freshet.ReasonRestored, Detail: r.reason + "; if it is the one to go on with: freshet resume",
+			RetryAfter: time.Minute}
+	}
 	changed := v.row.Definition != v.def.Revision && (v.row.State == freshet.StateMisconfigured || v.corrected())
 	if v.row.State == freshet.StateReauth && !changed {
 		return s.stateError(v, now)
@@ -105,6 +109,11 @@ func (c *Conn) gate(v *view, now time.Time, cause Cause) error {
 		}
 	}
 	return s.clients.gate(v, now)
+}
+
+// spends reports whether a refresh of v would send a refresh token.
+func (v *view) spends() bool {
+	return v.tok != nil && !v.tok.Refresh.IsZero() || !v.seed().IsZero()
 }
 
 // corrected reports whether what a person has to bring to a connection that

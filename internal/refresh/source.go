@@ -83,7 +83,7 @@ type Source struct {
 	waves   waves
 	spill   *spill
 
-	paused  atomic.Pointer[string] // why the background rests, nil if it does not
+	paused  atomic.Pointer[rest] // why the background rests, nil if it does not
 	closing atomic.Bool
 	flying  sync.WaitGroup // attempts and commits under way
 	loops   sync.WaitGroup
@@ -191,10 +191,21 @@ func (s *Source) Close(ctx context.Context) error {
 	return err
 }
 
+// A rest is why the background does nothing.
+type rest struct {
+	reason   string
+	distrust bool // callers' own refreshes rest as well
+}
+
 // Pause stops background refresh until Resume, for the reason given; a
-// caller's own reads go on. A restored backup is one: its refresh tokens may
-// all be spent, and trying them could revoke every grant.
-func (s *Source) Pause(reason string) { s.paused.Store(&reason) }
+// caller's own reads go on.
+func (s *Source) Pause(reason string) { s.paused.Store(&rest{reason: reason}) }
+
+// Distrust is Pause for a store that may be an older one. Its refresh tokens may
+// all be spent, and trying them could revoke every grant: until Resume none is
+// sent unless a person asks for it. What lives is served, and what needs no
+// refresh token is obtained.
+func (s *Source) Distrust(reason string) { s.paused.Store(&rest{reason: reason, distrust: true}) }
 
 // Resume lets the background go on.
 func (s *Source) Resume() {
@@ -204,8 +215,8 @@ func (s *Source) Resume() {
 
 // Paused returns why the background rests, "" if it does not.
 func (s *Source) Paused() string {
-	if p := s.paused.Load(); p != nil {
-		return *p
+	if r := s.paused.Load(); r != nil {
+		return r.reason
 	}
 	return ""
 }
