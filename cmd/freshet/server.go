@@ -165,6 +165,8 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	}
 	s.later("refresher", s.source.Close)
 
+	s.tendKeys(v, st)
+
 	// Who may come in.
 	keys, err := access.Open(ctx, access.Options{Store: st, Hasher: v, Log: s.log})
 	if err != nil {
@@ -265,6 +267,56 @@ func ended(trail *audit.Log, log *slog.Logger) func(flow.Ended) {
 			log.Warn("authorization not on record", "connection", e.Connection, "error", err)
 		}
 	}
+}
+
+// tendKeys finishes a rotation that a dead process began, and forgets data keys
+// that nothing is sealed under any more.
+func (s *server) tendKeys(v *vault.Vault, st *store.Store) {
+	const every = 5 * time.Minute
+	ctx, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			if err := s.tend(ctx, v, st); err != nil && ctx.Err() == nil {
+				s.log.Warn("the vault's older keys stay for now", "error", err)
+			}
+			select {
+			case <-time.After(every):
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	s.later("key keeping", func(context.Context) error {
+		stop()
+		done.Wait()
+		return nil
+	})
+}
+
+func (s *server) tend(ctx context.Context, v *vault.Vault, st *store.Store) error {
+	is := v.Status()
+	if is.Next != "" {
+		if err := v.Rotate(ctx); err != nil {
+			return err
+		}
+		is = v.Status()
+	}
+	if len(is.DataKeys) == 1 {
+		return nil
+	}
+	if _, err := v.Reseal(ctx, st); err != nil {
+		return err
+	}
+	if s.source.Gauges().Spilled > 0 {
+		return nil // a spilled answer may be sealed under an older key
+	}
+	err := v.RemoveOldKeys(ctx, st)
+	var early *vault.RetainedError
+	if errors.As(err, &early) {
+		return nil // too soon after the rotation; later
+	}
+	return err
 }
 
 // connections shows the proxy what the refresher has.
