@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/freshet-dev/freshet"
@@ -38,6 +39,8 @@ type Options struct {
 	Writable func(ctx context.Context) error // whether the store takes writes
 	Paused   func() string                   // why background refresh rests
 	Spilled  func() int64                    // answers that the database has not taken
+
+	refused map[string]bool // clients that are in trouble, by ClientKey
 }
 
 const (
@@ -51,6 +54,7 @@ func Check(ctx context.Context, o Options) (Report, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.refused = map[string]bool{}
 	r := Report{}
 	if o.Writable != nil {
 		if err := o.Writable(ctx); err != nil {
@@ -139,7 +143,8 @@ func (o *Options) clients(ctx context.Context) (Report, error) {
 			r = append(r, Finding{"clients", Problem, fmt.Sprintf("%d clients are refused by their providers", len(list)), ""})
 			break
 		}
-		r = append(r, Finding{c.Key, Problem, "the provider refuses it: " + said(c.Error, string(c.Reason)), "correct its id, secret or key and apply: it is tried at once, and no connection is lost"})
+		o.refused[c.Key] = true
+		r = append(r, Finding{strings.Replace(c.Key, "/", " ", 1), Problem, "the provider refuses it: " + said(c.Error, string(c.Reason)), "correct its id, secret or key and apply: it is tried at once, and no connection is lost"})
 	}
 	return r, nil
 }
@@ -161,6 +166,9 @@ func (o *Options) connections(ctx context.Context) (Report, error) {
 			return nil, fmt.Errorf("list connections: %w", err)
 		}
 		for _, row := range rows {
+			if s == freshet.StateMisconfigured && o.refused[row.Client] {
+				continue // said of the client
+			}
 			r = append(r, standing(row))
 		}
 		if more := count[s] - int64(len(rows)); more > 0 {

@@ -387,6 +387,29 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// A client's trouble is told once, not for each of its thousand connections.
+func TestClientsInTrouble(t *testing.T) {
+	ctx := context.Background()
+	st := openStore(t)
+	if err := st.PutClient(ctx, store.Client{Key: "client/acme", State: freshet.StateMisconfigured, Reason: "invalid_client", Error: `{"code":"invalid_client","detail":"the secret has expired"}`}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := st.Change(ctx, func(c *store.Change) error {
+			return c.EnsureToken(store.Token{ID: freshet.ConnectionID(name), Name: name, Client: "client/acme", Provider: "acme", State: freshet.StateMisconfigured})
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := check(t, nil, shelf{}, st)
+	if f := find(t, r, "client acme"); f.Level != Problem || !strings.Contains(f.Detail, "the secret has expired") {
+		t.Errorf("%+v", f)
+	}
+	if n := r.Count(Problem); n != 1 {
+		t.Errorf("%d problems, want the client's alone: %+v", n, r)
+	}
+}
+
 func TestRefreshTokensThatEnd(t *testing.T) {
 	ctx := context.Background()
 	st := openStore(t)
