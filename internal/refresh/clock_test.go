@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -77,6 +78,7 @@ func inMachine(t *testing.T, fn func(w *world, m *machineClocks), opts ...func(*
 	t.Helper()
 	m := &machineClocks{}
 	inWorld(t, func(w *world) {
+		synctest.Wait() // nobody looks at the database
 		w.db.DB = skewed{w.db.DB, m}
 		// Answers count from the send by this machine's clocks, as the sender's do.
 		w.prov.answer = func(int, *freshet.Definition, grant.Ask) *grant.Outcome {

@@ -61,6 +61,7 @@ func TestLease(t *testing.T) {
 		inWorld(t, func(w *world) {
 			c := w.add("crm", "RT")
 			w.src.Pause("test")
+			synctest.Wait() // nobody looks at the database
 			p := &pausing{DB: w.db.DB}
 			w.db.DB = p
 			p.pause.Store(int64(12 * time.Second))
