@@ -161,6 +161,7 @@ func TestCanary(t *testing.T) {
 	})
 	t.Run("O6 S46 nor in an answer that only the spill file holds", func(t *testing.T) {
 		w.stop(t)
+		visit("the standard error", w.err.Bytes()) // all of it, now
 		w.server = w.again(t, func(s *setup) {
 			s.build = points
 			s.env = append(s.env, "FRESHET_FAILPOINTS=commit.before=error")

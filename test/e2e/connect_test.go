@@ -191,6 +191,7 @@ func TestConnect(t *testing.T) {
 		}
 	})
 	t.Run("S08 nothing of the walk is in the log", func(t *testing.T) {
+		w.stop(t)
 		emulatortest.NoCanary(t, w.em, "the server's log", w.err.Bytes())
 	})
 	w.oracles(t)

@@ -436,13 +436,16 @@ func (c *corpus) search(t *testing.T) {
 	}
 	slices.Sort(secrets)
 	secrets = slices.Compact(secrets)
-	c.places(t, func(where string, text []byte) {
+	visit := func(where string, text []byte) {
 		for _, s := range secrets {
 			if i := strings.Index(string(text), s); i >= 0 {
 				t.Errorf("%s shows %q: …%s", where, s, text[max(0, i-80):min(len(text), i+len(s)+20)])
 			}
 		}
-	})
+	}
+	c.places(t, visit)
+	c.stop(t)
+	visit("the standard error", c.err.Bytes()) // all of it, now
 }
 
 func isDate(v string) bool {

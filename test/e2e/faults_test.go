@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	_ "modernc.org/sqlite"
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/api"
@@ -41,50 +44,40 @@ connections:
   lent: { client: grace, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
 `
 
-// disk mounts a file system of its own for a data directory.
-func disk(t *testing.T, size string) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "freshet-e2e-disk-")
+// TestReadOnly is a store that takes no writes any more: another process holds
+// it, as a backup that never ends would.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{}, setup{config: faultsConfig})
+	w.issue(t, "live", "strict-app", time.Hour)
+	w.issue(t, "due", "strict-app", 0)
+	live := w.token(t, "live")
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, "freshet.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.Remove(dir) })
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=0700"); err != nil {
-		unable(t, "a small disk of its own needs the right to mount (root): %v", err)
+	t.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(t.Context(), `PRAGMA busy_timeout(5000); BEGIN IMMEDIATE`); err != nil {
+		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
+	t.Run("F66 F68 G3 nothing is sent whose answer could not be stored", func(t *testing.T) {
+		var wg sync.WaitGroup
+		for _, target := range []string{"/api/v1/connections/due/refresh", "/proxy/due/me"} {
+			wg.Go(func() {
+				if r, err := w.try(t.Context(), "POST", target, nil); err != nil || r.status != http.StatusServiceUnavailable || !r.ours() {
+					t.Errorf("%s: %s, %v", target, r, err)
+				}
+			})
 		}
-	})
-	return dir
-}
-
-// TestReadOnly is a store on a disk that takes no writes any more.
-func TestReadOnly(t *testing.T) {
-	t.Parallel()
-	dir := disk(t, "64m")
-	w := newWorld(t, emulator.Options{}, setup{dir: filepath.Join(dir, "data"), config: faultsConfig})
-	w.issue(t, "live", "strict-app", time.Hour)
-	set := w.issue(t, "due", "strict-app", 0)
-	live := w.token(t, "live")
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		unable(t, "the disk cannot be made read-only while it is in use here: %v", err)
-	}
-	t.Run("F66 G3 nothing is sent whose answer could not be stored", func(t *testing.T) {
-		for range 5 {
-			if _, p := w.refresh(t, "due"); p == nil || p.Status != http.StatusServiceUnavailable {
-				t.Fatalf("%+v, want 503", p)
+		wg.Go(func() {
+			if r, err := w.try(t.Context(), "GET", "/readyz", nil); err != nil || r.status != http.StatusServiceUnavailable {
+				t.Errorf("/readyz: %s, %v", r, err)
 			}
-		}
-		if r := w.call(t, "GET", "due", "/me", nil); r.status != http.StatusServiceUnavailable || !r.ours() {
-			t.Error(r)
-		}
+		})
+		wg.Wait()
 		if n := w.em.Count("token"); n != 0 {
 			t.Errorf("%d token requests", n)
-		}
-		if r := w.ask(t, "GET", "/readyz", nil); r.status != http.StatusServiceUnavailable {
-			t.Errorf("/readyz: %s", r)
 		}
 		if r := w.ask(t, "GET", "/healthz", nil); r.status != http.StatusOK {
 			t.Errorf("/healthz: %s", r)
@@ -98,8 +91,8 @@ func TestReadOnly(t *testing.T) {
 			t.Error(r)
 		}
 	})
-	t.Run("F66 writes again: everything goes on, and nothing is lost", func(t *testing.T) {
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, ""); err != nil {
+	t.Run("F68 the store is free again: everything goes on, and nothing is lost", func(t *testing.T) {
+		if _, err := db.ExecContext(t.Context(), `ROLLBACK`); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "a refresh", func() error {
@@ -115,9 +108,6 @@ func TestReadOnly(t *testing.T) {
 			}
 			return nil
 		})
-		if w.em.Usable(set.Refresh) == nil {
-			t.Error("the old refresh token still works: this test's provider does not rotate")
-		}
 		w.oracles(t)
 	})
 	w.stop(t)
@@ -127,45 +117,56 @@ func TestReadOnly(t *testing.T) {
 // worst moment, because the provider has rotated.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	dir := disk(t, "8m")
+	dir, own := disk(t, "8m")
 	hold := filepath.Join(t.TempDir(), "held")
 	w := newWorld(t, emulator.Options{}, setup{dir: filepath.Join(dir, "data"), config: faultsConfig})
 	w.issue(t, "due", "strict-app", 0)
 	w.issue(t, "live", "strict-app", time.Hour)
 	w.stop(t)
-	w.server = w.again(t, func(s *setup) {
-		s.build, s.env = points, append(s.env, "FRESHET_FAILPOINTS="+failpoint.RespBody+"=hold:"+hold+"#1")
-	})
-
-	type outcome struct {
-		tok api.Token
-		p   *api.Problem
+	fail := failpoint.RespBody + "=hold:" + hold + "#1"
+	if !own {
+		fail += "," + failpoint.CommitBefore + "=error"
 	}
-	done := make(chan outcome, 1)
+	w.server = w.again(t, func(s *setup) { s.build, s.env = points, append(slices.Clone(s.env), "FRESHET_FAILPOINTS="+fail) })
+
+	done := make(chan reply, 1)
 	go func() {
-		tok, p := w.refresh(t, "due")
-		done <- outcome{tok, p}
+		r, err := w.try(context.Background(), "POST", "/api/v1/connections/due/refresh", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- r
 	}()
 	exists(t, hold)
 	filler := filepath.Join(dir, "filler")
-	fill(t, filler)
+	if own {
+		fill(t, filler)
+	}
 	os.Remove(hold)
-	got := <-done
+	answer := <-done
+	var got api.Token
 	t.Run("F67 G1 the answer is served and kept in the spill file", func(t *testing.T) {
-		if got.p != nil {
-			t.Fatal(got.p)
+		if answer.status != http.StatusOK {
+			t.Fatal(answer)
 		}
-		if err := w.em.Valid(got.tok.AccessToken); err != nil {
+		answer.decode(t, &got)
+		if err := w.em.Valid(got.AccessToken); err != nil {
 			t.Error(err)
 		}
-		if !strings.Contains(w.err.String(), "token.spilled") {
-			t.Errorf("no alarm: %s", w.err.String())
-		}
-		if tok := w.token(t, "due"); tok.AccessToken != got.tok.AccessToken {
+		eventually(t, "the alarm", func() error {
+			if s := w.err.String(); !strings.Contains(s, "token.spilled") {
+				return errors.New(s)
+			}
+			return nil
+		})
+		if tok := w.token(t, "due"); tok.AccessToken != got.AccessToken {
 			t.Error("the next reader gets another token")
 		}
 		if tok := w.token(t, "live"); w.em.Valid(tok.AccessToken) != nil {
 			t.Error(w.em.Valid(tok.AccessToken))
+		}
+		if !own {
+			return
 		}
 		sent := w.em.Count("token")
 		if _, p := w.refresh(t, "live"); p == nil {
@@ -177,13 +178,15 @@ func TestDiskFull(t *testing.T) {
 	})
 	t.Run("F67 G1 it survives kill -9 on the full disk", func(t *testing.T) {
 		w.kill(t)
-		if err := os.Remove(filler); err != nil {
-			t.Fatal(err)
+		if own {
+			if err := os.Remove(filler); err != nil {
+				t.Fatal(err)
+			}
 		}
-		w.server = w.again(t, nil)
+		w.server = w.again(t, func(s *setup) { s.build = plain })
 		sent := w.em.Count("token")
-		if tok := w.token(t, "due"); tok.AccessToken != got.tok.AccessToken || tok.Generation != got.tok.Generation {
-			t.Errorf("generation %d came back as %d, or another token", got.tok.Generation, tok.Generation)
+		if tok := w.token(t, "due"); tok.AccessToken != got.AccessToken || tok.Generation != got.Generation {
+			t.Errorf("generation %d came back as %d, or another token", got.Generation, tok.Generation)
 		}
 		if n := w.em.Count("token") - sent; n != 0 {
 			t.Errorf("%d token requests", n)
@@ -193,6 +196,28 @@ func TestDiskFull(t *testing.T) {
 		}
 		w.oracles(t)
 	})
+}
+
+// disk mounts a small file system of its own for a data directory, where that is
+// allowed. Elsewhere it is a folder, and a fail point makes the database refuse
+// the commit as it would on a full disk.
+func disk(t *testing.T, size string) (dir string, own bool) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "freshet-e2e-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=0700"); err != nil {
+		t.Logf("no disk of its own may be mounted here (%v): a fail point stands for it", err)
+		return dir, false
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return dir, true
 }
 
 // fill takes all that is left of a disk.

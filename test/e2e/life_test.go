@@ -518,6 +518,7 @@ func TestLife(t *testing.T) {
 	// cap079's refresh token is presented again: the provider did not say what
 	// became of it.
 	emulatortest.Oracles(t, w.em, func(r emulator.Reuse) bool { return r.Hash == refused })
+	w.stop(t) // what it logged is all here then
 	emulatortest.NoCanary(t, w.em, "the server's log", w.err.Bytes())
 }
 
