@@ -99,7 +99,7 @@ func span(d time.Duration) string {
 	switch {
 	case s < 100:
 		return fmt.Sprintf("%ds", s)
-	case s < 3600:
+	case s < 3570: // from there on it is an hour in round minutes
 		return fmt.Sprintf("%dm", (s+30)/60)
 	case s < 10*3600 && (s+30)/60%60 > 0:
 		return fmt.Sprintf("%dh%02dm", (s+30)/3600, (s+30)/60%60)

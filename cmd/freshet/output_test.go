@@ -16,7 +16,7 @@ func TestRelative(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for d, want := range map[time.Duration]string{
 		0: "in 0s", 400 * time.Millisecond: "in 0s", 99 * time.Second: "in 99s", 100 * time.Second: "in 2m", 59*time.Minute + 29*time.Second: "in 59m",
-		3599 * time.Second: "in 60m", time.Hour: "in 1h", 3601 * time.Second: "in 1h", 90 * time.Minute: "in 1h30m", 9*time.Hour + 59*time.Minute: "in 9h59m",
+		3570 * time.Second: "in 1h", time.Hour: "in 1h", 3601 * time.Second: "in 1h", 90 * time.Minute: "in 1h30m", 9*time.Hour + 59*time.Minute: "in 9h59m",
 		10 * time.Hour: "in 10h", 47 * time.Hour: "in 47h", 48 * time.Hour: "in 2d", 90*24*time.Hour - time.Second: "in 90d",
 		-time.Second: "1s ago", -26 * time.Hour: "26h ago",
 	} {
