@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
 	"github.com/freshet-dev/freshet/internal/vault"
@@ -22,8 +23,13 @@ type Summary struct {
 	Unreadable  int   // sealed values that do not: they were damaged before the backup was taken
 }
 
-// ErrOccupied says that a directory has a database already.
-var ErrOccupied = errors.New("the directory has a database already")
+var (
+	// ErrOccupied says that a directory has a database already.
+	ErrOccupied = errors.New("the directory has a database already")
+	// ErrNoKeyring says that a database holds sealed values and not the keyring
+	// that they open with.
+	ErrNoKeyring = errors.New("the keyring is missing from the database, and nothing in it opens without")
+)
 
 // Take writes a backup of an open database to a file that must not exist, and
 // reads it back with the master key before the file gets its name. Others may
@@ -111,7 +117,11 @@ func Open(ctx context.Context, file string, key vault.MasterKey) (s Summary, err
 		return s, err
 	}
 	if ring == nil {
-		return s, nil // a store that no server has started on: nothing is sealed
+		// A store that no server has started on has sealed nothing.
+		if !older {
+			err = each(ctx, db, func(freshet.SealedValue) error { return ErrNoKeyring })
+		}
+		return s, err
 	}
 	v, err := vault.Open(ctx, keyring{ring, revision}, key)
 	if err != nil {
@@ -120,11 +130,27 @@ func Open(ctx context.Context, file string, key vault.MasterKey) (s Summary, err
 	if older {
 		return s, nil
 	}
-	return s, s.count(ctx, db, v)
+	if err := each(ctx, db, func(value freshet.SealedValue) error {
+		plain, err := v.Open(value.Binding, value.Sealed)
+		clear(plain)
+		if err != nil {
+			s.Unreadable++
+		} else {
+			s.Sealed++
+		}
+		return nil
+	}); err != nil {
+		return s, err
+	}
+	states, err := db.CountTokens(ctx)
+	for _, n := range states {
+		s.Connections += n
+	}
+	return s, err
 }
 
-// count opens every sealed value.
-func (s *Summary) count(ctx context.Context, db *store.Store, v *vault.Vault) error {
+// each calls fn for every sealed value.
+func each(ctx context.Context, db *store.Store, fn func(freshet.SealedValue) error) error {
 	for cursor := ""; ; {
 		// No sealed value begins with a zero, so that all are listed.
 		values, next, err := db.SealedAfter(ctx, []byte{0}, cursor, 500)
@@ -132,24 +158,15 @@ func (s *Summary) count(ctx context.Context, db *store.Store, v *vault.Vault) er
 			return err
 		}
 		for _, value := range values {
-			plain, err := v.Open(value.Binding, value.Sealed)
-			clear(plain)
-			if err != nil {
-				s.Unreadable++
-				continue
+			if err := fn(value); err != nil {
+				return err
 			}
-			s.Sealed++
 		}
 		if next == "" {
-			break
+			return nil
 		}
 		cursor = next
 	}
-	states, err := db.CountTokens(ctx)
-	for _, n := range states {
-		s.Connections += n
-	}
-	return err
 }
 
 // keyring is a vault's storage that nobody writes.
