@@ -183,17 +183,17 @@ type Commit struct {
 // generation that it was asked for with, and clears every failure. ErrStale:
 // the row moved on.
 func (s *Store) Commit(ctx context.Context, c Commit) error {
-	return s.replace(ctx, c, ` AND attempt = $11`, c.Attempt)
+	return s.replace(ctx, c, 0)
 }
 
 // Put stores a token that a person or an authorization brought, whatever
 // attempt is open: it wins, and the late answer of the attempt finds itself
 // fenced. ErrStale: the generation is not the one given.
-func (s *Store) Put(ctx context.Context, c Commit) error { return s.replace(ctx, c, ``) }
+func (s *Store) Put(ctx context.Context, c Commit) error { return s.replace(ctx, c, 1) }
 
-// replace makes c the next generation where the row is at c.Gen and the
-// further condition holds.
-func (s *Store) replace(ctx context.Context, c Commit, and string, args ...any) error {
+// replace makes c the next generation where the row is at c.Gen and, unless
+// whatever is 1, at c.Attempt.
+func (s *Store) replace(ctx context.Context, c Commit, whatever int) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
 		now, err := s.db.Now(ctx, tx)
 		if err != nil {
@@ -202,9 +202,9 @@ func (s *Store) replace(ctx context.Context, c Commit, and string, args ...any) 
 		if err := one(tx.Exec(ctx, `UPDATE tokens SET gen = gen + 1, sealed = $1, digest = $2, state = 'ok', reason = '', error = '', failures = 0,
 			attempt = '', attempt_at = NULL, lost_at = NULL, lease_owner = '', lease_until = NULL, not_before = NULL,
 			issued_at = $3, expires_at = $4, refresh_expires = $5, next_at = $6, definition = $7, updated_at = $8
-			WHERE id = $9 AND gen = $10`+and,
-			append([]any{c.Sealed, c.Digest, ms(c.IssuedAt), ms(c.ExpiresAt), ms(c.RefreshExpiry), ms(c.NextAt), c.Definition, now.UnixMilli(),
-				string(c.ID), c.Gen}, args...)...)); err != nil {
+			WHERE id = $9 AND gen = $10 AND ($11 = 1 OR attempt = $12)`,
+			c.Sealed, c.Digest, ms(c.IssuedAt), ms(c.ExpiresAt), ms(c.RefreshExpiry), ms(c.NextAt), c.Definition, now.UnixMilli(),
+			string(c.ID), c.Gen, whatever, c.Attempt)); err != nil {
 			return err
 		}
 		return appendEvents(ctx, tx, now, c.Events)
