@@ -40,7 +40,7 @@ const FileName = "freshet.db"
 // minVersion is the first SQLite without the WAL-reset corruption.
 const minVersion = "3.51.3"
 
-const restoreTip = "restore the last backup with: freshet restore FILE"
+const restoreTip = "restore the last backup with: freshet restore FILE --replace"
 
 var (
 	// ErrInUse says that another process holds the data directory.
