@@ -439,7 +439,7 @@ func TestRestore(t *testing.T) {
 	t.Run("on another machine, with the master key", func(t *testing.T) {
 		dir := t.TempDir()
 		// A restore that was killed left something behind.
-		if err := os.MkdirAll(filepath.Join(dir, ".restore-123", "x"), 0o700); err != nil {
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, ".restore-123"), 0o700), os.WriteFile(filepath.Join(dir, ".restore-123", "x"), nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		before, _ := os.ReadFile(from)

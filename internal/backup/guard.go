@@ -172,7 +172,7 @@ func (g *Guard) put(ctx context.Context, e epoch, before string) (epoch, error) 
 	return next, nil
 }
 
-// readFile returns the directory's half, "" if there is none.
+// readFile returns the directory's half, "" if there is none or nothing in it.
 func (g *Guard) readFile() (string, error) {
 	b, err := os.ReadFile(g.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -180,10 +180,7 @@ func (g *Guard) readFile() (string, error) {
 	} else if err != nil {
 		return "", fmt.Errorf("read the directory's epoch: %w", err)
 	}
-	if v := strings.TrimSpace(string(b)); v != "" {
-		return v, nil
-	}
-	return "empty", nil // it is there, and is no epoch of any store
+	return strings.TrimSpace(string(b)), nil
 }
 
 func (g *Guard) writeFile(value string) error {

@@ -95,8 +95,11 @@ func TestGuard(t *testing.T) {
 	})
 
 	// Each leaves a store and a directory that do not belong together.
-	for name, do := range map[string]func(i *install){
-		"S45 a store of before the last start is put back": func(i *install) {
+	for name, c := range map[string]struct {
+		says string
+		do   func(i *install)
+	}{
+		"S45 a store of before the last start is put back": {"not the one", func(i *install) {
 			i.close()
 			old := i.image()
 			i.open()
@@ -104,8 +107,8 @@ func TestGuard(t *testing.T) {
 			i.close()
 			i.putBack(old)
 			i.open()
-		},
-		"S45 a store of before the last period is put back": func(i *install) {
+		}},
+		"S45 a store of before the last period is put back": {"not the one", func(i *install) {
 			g, _ := i.start()
 			if err := i.DB().(*sqlite.DB).Shred(ctx); err != nil {
 				i.t.Fatal(err)
@@ -117,8 +120,8 @@ func TestGuard(t *testing.T) {
 			i.close()
 			i.putBack(old)
 			i.open()
-		},
-		"S45 the log is deleted": func(i *install) {
+		}},
+		"S45 the log is deleted": {"not the one", func(i *install) {
 			if err := i.DB().(*sqlite.DB).Shred(ctx); err != nil {
 				i.t.Fatal(err)
 			}
@@ -127,8 +130,8 @@ func TestGuard(t *testing.T) {
 			i.close()
 			i.putBack(old)
 			i.open()
-		},
-		"F12 a backup is restored": func(i *install) {
+		}},
+		"F12 a backup is restored": {"restored backup", func(i *install) {
 			from := filepath.Join(i.t.TempDir(), "b")
 			i.take(from)
 			i.close()
@@ -136,8 +139,8 @@ func TestGuard(t *testing.T) {
 				i.t.Fatal(err)
 			}
 			i.open()
-		},
-		"F12 a backup is put back by hand": func(i *install) {
+		}},
+		"F12 a backup is put back by hand": {"restored backup", func(i *install) {
 			from := filepath.Join(i.t.TempDir(), "b")
 			i.take(from)
 			i.close()
@@ -147,8 +150,8 @@ func TestGuard(t *testing.T) {
 			}
 			i.putBack(b)
 			i.open()
-		},
-		"F12 a backup is restored into a new directory": func(i *install) {
+		}},
+		"F12 a backup is restored into a new directory": {"restored backup", func(i *install) {
 			from := filepath.Join(i.t.TempDir(), "b")
 			i.take(from)
 			i.close()
@@ -157,18 +160,18 @@ func TestGuard(t *testing.T) {
 				i.t.Fatal(err)
 			}
 			i.open()
-		},
-		"the directory's half is gone":  func(i *install) { os.Remove(i.epochFile()) },
-		"the directory's half is empty": func(i *install) { os.WriteFile(i.epochFile(), nil, 0o600) },
-		"the store's half is gone": func(i *install) {
+		}},
+		"the directory's half is gone":  {"is missing", func(i *install) { os.Remove(i.epochFile()) }},
+		"the directory's half is empty": {"is missing", func(i *install) { os.WriteFile(i.epochFile(), nil, 0o600) }},
+		"the store's half is gone": {"no epoch", func(i *install) {
 			if err := i.DB().Tx(ctx, func(tx store.Querier) error {
 				_, err := tx.Exec(ctx, `DELETE FROM meta WHERE key = $1`, store.EpochKey)
 				return err
 			}); err != nil {
 				i.t.Fatal(err)
 			}
-		},
-		"the store of another installation": func(i *install) {
+		}},
+		"the store of another installation": {"not the one", func(i *install) {
 			other := newInstall(i.t)
 			other.start()
 			other.close()
@@ -176,16 +179,16 @@ func TestGuard(t *testing.T) {
 			i.putBack(other.image())
 			i.key = other.key
 			i.open()
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := newInstall(t)
 			i.start()
-			do(i)
+			c.do(i)
 			// Until somebody confirms, at every start, and whatever time passes.
 			for range 3 {
 				g, reason := i.start()
-				if !strings.Contains(reason, "refresh tokens that were rotated meanwhile are spent") {
+				if !strings.Contains(reason, c.says) || !strings.Contains(reason, "refresh tokens that were rotated meanwhile are spent") {
 					t.Fatalf("it goes on; reason %q", reason)
 				}
 				if err := g.Advance(ctx); err != nil {
@@ -212,18 +215,21 @@ func TestGuard(t *testing.T) {
 		})
 	}
 
-	t.Run("what is restored says so", func(t *testing.T) {
+	t.Run("what was confirmed is known by both halves at once", func(t *testing.T) {
 		i := newInstall(t)
-		i.start()
-		from := filepath.Join(t.TempDir(), "b")
-		i.take(from)
-		i.close()
-		if _, err := backup.Restore(ctx, from, i.dir, i.key, backup.Options{Replace: true}); err != nil {
+		if err := os.WriteFile(i.epochFile(), []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		i.open()
-		if _, reason := i.start(); !strings.HasPrefix(reason, "this store is a restored backup") {
-			t.Errorf("%q", reason)
+		g, reason := i.start()
+		if reason == "" {
+			t.Error("it goes on")
+		}
+		if err := g.Confirm(ctx); err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(i.epochFile())
+		if _, reason = i.start(); reason == "" {
+			t.Error("a file that goes right then is not missed")
 		}
 	})
 	t.Run("a start that is killed between the halves", func(t *testing.T) {
