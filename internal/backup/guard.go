@@ -44,6 +44,9 @@ const (
 //	none           none     the very first start: both are made
 //	anything else           an older store, a copy, another one: Confirm
 //
+// An older directory that is put back as a whole, the file with it, looks like
+// one whose server was switched off: a Guard does not notice that.
+//
 // A Guard is safe for concurrent use.
 type Guard struct {
 	store *store.Store

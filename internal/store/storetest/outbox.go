@@ -34,6 +34,10 @@ var letters = []test{
 		l.Attempts, l.Error, l.NextAt, l.CreatedAt = 1, "503", at(time.Hour), begin
 		equal(w, all[0], l)
 		equal(w, len(all), 3)
+		w.ok(w.ClaimLetter(w.ctx, "l2", at(time.Minute), at(2*time.Minute)))
+		equal(w, due("revoke"), nil)
+		w.is(w.ClaimLetter(w.ctx, "l2", at(time.Minute), at(3*time.Minute)), store.ErrStale)
+		w.is(w.ClaimLetter(w.ctx, "none", at(0), at(3*time.Minute)), store.ErrStale)
 		w.ok(w.Delivered(w.ctx, "l1"))
 		w.ok(w.Delivered(w.ctx, "l1"))
 		w.ok(w.Returned(w.ctx, "l1", "late", at(0)))

@@ -253,6 +253,15 @@ var races = []test{
 			}), store.ErrStale)
 		}
 	}},
+	{"F85 of callers that claim a letter one gets it", func(w *world) {
+		for i := range rounds(10) {
+			letter := fmt.Sprint("l", i)
+			w.ok(w.Post(w.ctx, store.Letter{ID: letter, Kind: "webhook", Target: "ops", Payload: "{}", NextAt: at(time.Second)}))
+			w.one(together(8, func(int) error {
+				return w.ClaimLetter(w.ctx, letter, at(time.Second), at(time.Minute))
+			}), store.ErrStale)
+		}
+	}},
 	{"of keys of one name one is made, and it is revoked once", func(w *world) {
 		for range rounds(10) {
 			w.one(together(6, func(i int) error {
