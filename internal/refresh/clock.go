@@ -32,9 +32,10 @@ func (k *clocks) look(ctx context.Context, s *Source) error {
 	last, before := k.at, k.slept
 	k.at, k.slept = now, slept
 	switch set := now.Round(0).Sub(last.Round(0)) - now.Sub(last) - (slept - before); {
-	case slept-before > clockSlack:
-		s.log.Info("the machine was asleep", "for", slept-before)
+	case slept-time.Duration(s.slept.Load()) > clockSlack: // since the tokens were last told: naps add up
+		s.log.Info("the machine was asleep", "for", slept-time.Duration(s.slept.Load()))
 		s.awake()
+		s.slept.Store(int64(slept))
 	case set < -clockSlack:
 		s.log.Warn("the machine's clock was set back", "by", -set)
 		return s.planAnew(ctx, now)

@@ -84,6 +84,15 @@ func TestKilled(t *testing.T) {
 						if st.State != freshet.StateReauth || st.Reason != freshet.ReasonLostInFlight {
 							t.Errorf("state = %s (%s), want it named", st.State, st.Reason)
 						}
+						// Somebody tries it all the same: the reason is still the loss,
+						// and nobody is told a second time.
+						if _, err := w.conn("crm").Force(context.Background(), 0); err == nil {
+							t.Error("a lost refresh token brought a token")
+						}
+						w.wantState("crm", freshet.StateReauth, freshet.ReasonLostInFlight)
+						if n := w.count(EventReauth); n != 1 {
+							t.Errorf("%d events %s", n, EventReauth)
+						}
 						return
 					}
 					w.wantState("crm", freshet.StateOK, "")

@@ -197,6 +197,11 @@ func (c *Conn) mustWait(v *view, now time.Time) time.Duration {
 // early reports whether a token that this process obtained itself is too young
 // for a background refresh, by the monotonic clock, and how long to wait.
 func (s *Source) early(v *view, now time.Time) (time.Duration, bool) {
+	if s.o.Asleep()-time.Duration(s.slept.Load()) > clockSlack {
+		// The machine slept and the sweep has not told the tokens yet: for now
+		// their own clocks know less than the wall's.
+		return 0, false
+	}
 	wait, ok := remaining(v, now)
 	return wait, ok && wait > clockSlack
 }

@@ -94,6 +94,7 @@ type Source struct {
 	wake    chan struct{}
 
 	nextLook atomic.Int64 // when the scheduler looks next, Unix ms
+	slept    atomic.Int64 // how long the machine had slept in all when the tokens in memory were last told
 }
 
 // New returns a Source. Start must be called before its first use.
@@ -138,6 +139,7 @@ func New(o Options) *Source {
 		o.Observe = func(Event) {}
 	}
 	s := &Source{o: o, log: o.Log, wake: make(chan struct{}, 1)}
+	s.slept.Store(int64(o.Asleep()))
 	s.life, s.stop = context.WithCancel(context.Background())
 	return s
 }

@@ -68,9 +68,18 @@ func judge(v *view, err *grant.Error, cause Cause, claimed, now time.Time, jitte
 				", and the provider does not take the previous refresh token (" + err.Code + ")"
 		}
 		d.lostAt = time.Time{}
+		d.events = append(d.events, e)
+		if v.row.State == freshet.StateReauth {
+			// A person tried the very token that was refused before. Why it was
+			// lost is known already, and so is that somebody is needed.
+			if v.row.Reason == freshet.ReasonLostInFlight {
+				d.reason = v.row.Reason
+			}
+			return d
+		}
 		r := e
 		r.Type, r.State, r.Reason, r.Detail = EventReauth, d.state, d.reason, d.detail
-		d.events = append(d.events, e, r)
+		d.events = append(d.events, r)
 		return d
 	case grant.Misconfigured:
 		if clientCodes[err.Code] {
