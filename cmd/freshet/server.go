@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet-dev/freshet"
@@ -49,7 +50,9 @@ type server struct {
 	first   bool // it made the directory's admin key just now
 	log     *slog.Logger
 	source  *refresh.Source
-	failed  <-chan error // a listener broke
+	failed  <-chan error  // a listener broke
+	deleted atomic.Bool   // rows that held secrets, since the last look
+	shred   chan struct{} // look now
 	closers []closer
 }
 
@@ -84,7 +87,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	if err := dataDir(c.Data); err != nil {
 		return nil, err
 	}
-	s := &server{dir: c.Data}
+	s := &server{dir: c.Data, shred: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			stop, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -153,7 +156,12 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	hooks := webhook.Start(webhook.Options{Store: st, Book: s.Book, Client: guard.Client(dial.Upstream), Log: s.log,
 		Scrub: func(t string) string { return values.Scrub(redact.Text(t)) }})
 	s.later("webhooks", func(context.Context) error { return hooks.Close() })
-	tell.add(count.Observe, tracing.Observe, func(refresh.Event) { hooks.Nudge() })
+	tell.add(count.Observe, tracing.Observe, func(e refresh.Event) {
+		hooks.Nudge()
+		if e.Type == refresh.EventRevoked {
+			s.forget()
+		}
+	})
 	guardian := backup.NewGuard(st, c.Data)
 	if paused, reason, err := guardian.Check(ctx); err != nil {
 		return nil, err
@@ -165,7 +173,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	}
 	s.later("refresher", s.source.Close)
 
-	s.tendKeys(v, st)
+	s.tend(v, st, guardian)
 
 	// Who may come in.
 	keys, err := access.Open(ctx, access.Options{Store: st, Hasher: v, Log: s.log})
@@ -269,56 +277,6 @@ func ended(trail *audit.Log, log *slog.Logger) func(flow.Ended) {
 	}
 }
 
-// tendKeys finishes a rotation that a dead process began, and forgets data keys
-// that nothing is sealed under any more.
-func (s *server) tendKeys(v *vault.Vault, st *store.Store) {
-	const every = 5 * time.Minute
-	ctx, stop := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
-		for {
-			if err := s.tend(ctx, v, st); err != nil && ctx.Err() == nil {
-				s.log.Warn("the vault's older keys stay for now", "error", err)
-			}
-			select {
-			case <-time.After(every):
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	s.later("key keeping", func(context.Context) error {
-		stop()
-		done.Wait()
-		return nil
-	})
-}
-
-func (s *server) tend(ctx context.Context, v *vault.Vault, st *store.Store) error {
-	is := v.Status()
-	if is.Next != "" {
-		if err := v.Rotate(ctx); err != nil {
-			return err
-		}
-		is = v.Status()
-	}
-	if len(is.DataKeys) == 1 {
-		return nil
-	}
-	if _, err := v.Reseal(ctx, st); err != nil {
-		return err
-	}
-	if s.source.Gauges().Spilled > 0 {
-		return nil // a spilled answer may be sealed under an older key
-	}
-	err := v.RemoveOldKeys(ctx, st)
-	var early *vault.RetainedError
-	if errors.As(err, &early) {
-		return nil // too soon after the rotation; later
-	}
-	return err
-}
-
 // connections shows the proxy what the refresher has.
 type connections struct{ s *refresh.Source }
 
@@ -377,6 +335,7 @@ func (s *server) written(c *store.Change, u resource.Update) error {
 			}
 		}
 	}
+	s.deleted.Store(true) // the look comes after the commit, see changed
 	return c.DeleteToken(id)
 }
 
@@ -395,6 +354,9 @@ func (s *server) changed(guard *dial.Guard, kind string, names []string) {
 			keys[i] = "connection/" + n
 		}
 		err = s.source.Invalidate(ctx, keys, names...)
+		if s.deleted.Load() {
+			s.forget()
+		}
 	case "clients":
 		keys := make([]string, len(names))
 		for i, n := range names {
