@@ -185,7 +185,7 @@ func newWorld(t *testing.T, m model, connections int) *world {
 	var b strings.Builder
 	fmt.Fprintf(&b, "network: { allow: [\"127.0.0.0/8\"] }\nproviders:\n  p: { token_url: \"%s/token\", client_auth: basic, rotation: %s }\nclients:\n  c: { provider: p, id: app, secret: app-secret-1 }\nconnections:\n", base, m.rotation)
 	for i := range connections {
-		fmt.Fprintf(&b, "  c%04d: { client: c, grant: refresh_token }\n", i)
+		fmt.Fprintf(&b, "  c%04d: { client: c, grant: refresh_token, refresh: { when: on_401 } }\n", i)
 	}
 	w.config = filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(w.config, []byte(b.String()), 0o600); err != nil {
