@@ -42,4 +42,9 @@ Run of %s, version %s, on %s.
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-func upper(s string) string { return string(s[0]-'a'+'A') + s[1:] }
+func upper(s string) string {
+	if c := s[0]; c >= 'a' && c <= 'z' {
+		return string(c-'a'+'A') + s[1:]
+	}
+	return s
+}
