@@ -40,8 +40,9 @@ clients:
   grace:  { provider: grace, id: grace-app, secret: grace-secret }
 connections:
   live: { client: strict, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
-  due:  { client: strict, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
-  lent: { client: grace, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
+  # The background leaves these alone: whoever meets a fail point is the test.
+  due:  { client: strict, grant: refresh_token, refresh: { when: on_401 }, api: { base_url: "${EMULATOR}/api" } }
+  lent: { client: grace, grant: refresh_token, refresh: { when: on_401 }, api: { base_url: "${EMULATOR}/api" } }
 `
 
 // TestReadOnly is a store that takes no writes any more: another process holds
@@ -319,7 +320,10 @@ func stopped(t *testing.T, set string) {
 	w := pointed(t, fmt.Sprintf(set, hold), "due")
 	answered := make(chan reply, 1)
 	go func() {
-		r, _ := w.try(context.Background(), "POST", "/api/v1/connections/due/refresh", nil)
+		r, err := w.try(context.Background(), "POST", "/api/v1/connections/due/refresh", nil)
+		if err != nil {
+			t.Errorf("the caller got %v", err)
+		}
 		answered <- r
 	}()
 	exists(t, hold)
