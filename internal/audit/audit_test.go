@@ -220,31 +220,55 @@ func TestFullQueueMakesCallersWait(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t, dir)
-		l := New(Options{Store: p.store, Hasher: p.vault, Queue: 2})
+		slow := &held{Store: p.store, write: make(chan struct{})}
+		l := New(Options{Store: slow, Hasher: p.vault, Queue: 2})
 		defer l.Close(context.Background())
 		for range 2 {
-			if err := l.Record(t.Context(), Entry{Action: TokenRead}); err != nil {
-				t.Fatal(err)
+			for range 2 { // a group on its way, then one behind it
+				if err := l.Record(t.Context(), Entry{Action: TokenRead}); err != nil {
+					t.Fatal(err)
+				}
 			}
+			synctest.Wait()
 		}
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := l.Record(gone, Entry{Action: TokenRead}); !errors.Is(err, context.Canceled) {
 			t.Errorf("a caller who has left: %v", err)
 		}
-		if err := l.Record(t.Context(), Entry{Action: TokenRead}); err != nil { // waits for the group
+		waited := make(chan error, 1)
+		go func() { waited <- l.Record(t.Context(), Entry{Action: TokenRead}) }()
+		synctest.Wait()
+		select {
+		case err := <-waited:
+			t.Errorf("a full queue took an entry: %v", err)
+		default:
+		}
+		close(slow.write)
+		if err := <-waited; err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(all(t, p.store)); n != 3 {
-			t.Errorf("%d rows, want 3", n)
+		if n := len(all(t, p.store)); n != 5 {
+			t.Errorf("%d rows, want 5", n)
 		}
 		if err := l.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+// held is a store that writes once it is told to.
+type held struct {
+	Store
+	write chan struct{}
+}
+
+func (h *held) AppendAudit(ctx context.Context, rows []store.AuditRow, link func(store.AuditRow, []store.AuditRow)) error {
+	<-h.write
+	return h.Store.AppendAudit(ctx, rows, link)
 }
 
 func TestS72_tampering_shows(t *testing.T) {
