@@ -35,6 +35,7 @@ var arrows = map[string]string{
 	"internal/store":        ".",
 	"internal/emulator":     ".",
 	"internal/store/sqlite": "internal/store",
+	"internal/workflow":     "",
 
 	// the core
 	"internal/grant":    ". internal/dial internal/failpoint internal/predicate internal/template",
