@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -272,29 +273,63 @@ func (h *held) AppendAudit(ctx context.Context, rows []store.AuditRow, link func
 }
 
 func TestS72_tampering_shows(t *testing.T) {
-	const rows = 40
+	const rows, perPage = 40, 10
+	// A change to the entries and hashes of the page whose first row is 11, or
+	// to the table.
+	type page struct {
+		entries []map[string]any
+		hashes  []byte
+	}
+	entry := func(i int, member string, v any) func(*page) {
+		return func(p *page) { p.entries[i][member] = v }
+	}
+	remove := func(i int) func(*page) {
+		return func(p *page) {
+			p.entries = slices.Delete(p.entries, i, i+1)
+			p.hashes = slices.Delete(p.hashes, i*store.HashSize, (i+1)*store.HashSize)
+		}
+	}
 	for name, c := range map[string]struct {
+		page   func(*page)
 		sql    string
 		broken int64 // 0: only the checkpoint tells
 		marked bool
 	}{
-		"nothing":                    {"UPDATE audit SET actor = actor", 0, true},
-		"an actor is changed":        {"UPDATE audit SET actor = 'key:other#x' WHERE seq = 7", 7, false},
-		"a subject is changed":       {"UPDATE audit SET subject = 'other' WHERE seq = 1", 1, false},
-		"a detail is changed":        {`UPDATE audit SET detail = '{"i":99}' WHERE seq = 40`, 40, false},
-		"an instant is moved":        {"UPDATE audit SET at = at + 1 WHERE seq = 20", 20, false},
-		"text moves between columns": {"UPDATE audit SET actor = actor || 't', action = substr(action, 2) WHERE seq = 9", 9, false},
-		"a row is removed":           {"DELETE FROM audit WHERE seq = 12", 13, false},
-		"the first is removed":       {"DELETE FROM audit WHERE seq = 1", 2, false},
-		"two change places":          {"UPDATE audit SET seq = CASE seq WHEN 5 THEN 100 ELSE seq END; UPDATE audit SET seq = 5 WHERE seq = 6; UPDATE audit SET seq = 6 WHERE seq = 100", 5, false},
-		"a row is put in":            {"INSERT INTO audit (at, actor, action, subject, detail, hash) SELECT at, actor, action, subject, detail, hash FROM audit WHERE seq = 40", 41, false},
-		"the end is cut off":         {"DELETE FROM audit WHERE seq > 30", 0, false},
-		"all is gone":                {"DELETE FROM audit", 0, false},
+		"nothing":                    {func(*page) {}, "UPDATE audit SET entries = entries", 0, true},
+		"an actor is changed":        {entry(6, "actor", "key:other#x"), "", 17, false},
+		"a subject is changed":       {entry(0, "subject", "other"), "", 11, false},
+		"a detail is changed":        {entry(9, "detail", `{"i":99}`), "", 20, false},
+		"an instant is moved":        {func(p *page) { p.entries[4]["at"] = p.entries[4]["at"].(float64) + 1 }, "", 15, false},
+		"text moves between columns": {func(p *page) { p.entries[3]["actor"], p.entries[3]["action"] = "key:a#1t", "oken.read" }, "", 14, false},
+		"a row is removed":           {remove(5), "", 16, false},
+		"the first is removed":       {remove(0), "", 11, false},
+		"two change places": {func(p *page) {
+			p.entries[1], p.entries[2] = p.entries[2], p.entries[1]
+		}, "", 12, false},
+		"two change places with their hashes": {func(p *page) {
+			p.entries[1], p.entries[2] = p.entries[2], p.entries[1]
+			a, b := p.hashes[1*store.HashSize:2*store.HashSize], p.hashes[2*store.HashSize:3*store.HashSize]
+			was := slices.Clone(a)
+			copy(a, b)
+			copy(b, was)
+		}, "", 12, false},
+		"a row is put in": {func(p *page) {
+			p.entries = append(p.entries, p.entries[9])
+			p.hashes = append(p.hashes, p.hashes[9*store.HashSize:]...)
+		}, "", 21, false},
+		"the hashes are gone": {func(p *page) { p.hashes = nil }, "", 11, false},
+		"a page is no list":   {nil, "UPDATE audit SET entries = 'x' WHERE first = 21", 21, false},
+		"a page is removed":   {nil, "DELETE FROM audit WHERE first = 11", 21, false},
+		"the first page is":   {nil, "DELETE FROM audit WHERE first = 1", 11, false},
+		"a page is put in":    {nil, "INSERT INTO audit SELECT first + 10, entries, hashes FROM audit WHERE first = 31", 41, false},
+		"the end is cut off":  {nil, "DELETE FROM audit WHERE first > 30", 0, false},
+		"all is gone":         {nil, "DELETE FROM audit", 0, false},
 	} {
 		t.Run("S72 "+name, func(t *testing.T) {
 			p := newPlace(t, t.TempDir())
 			ctx := context.Background()
 			l := New(Options{Store: p.store, Hasher: p.vault})
+			defer l.Close(ctx)
 			for i := range rows {
 				if err := l.Record(ctx, Entry{Actor: "key:a#1", Action: TokenRead, Subject: "crm", Detail: Detail("i", i)}); err != nil {
 					t.Fatal(err)
@@ -303,6 +338,7 @@ func TestS72_tampering_shows(t *testing.T) {
 			if err := l.Close(ctx); err != nil {
 				t.Fatal(err)
 			}
+			repage(t, p.store, perPage)
 			before, err := l.Verify(ctx, Checkpoint{})
 			if err != nil || !before.Good() || before.Head.Seq != rows {
 				t.Fatalf("%+v, %v", before, err)
@@ -312,12 +348,32 @@ func TestS72_tampering_shows(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := p.store.DB().Tx(ctx, func(tx store.Querier) error {
-				for _, q := range strings.Split(c.sql, ";") {
-					if _, err := tx.Exec(ctx, q); err != nil {
+				if c.page != nil {
+					var text string
+					var v page
+					if err := tx.QueryRow(ctx, "SELECT entries, hashes FROM audit WHERE first = 11").Scan(&text, &v.hashes); err != nil {
+						return err
+					}
+					if err := json.Unmarshal([]byte(text), &v.entries); err != nil {
+						return err
+					}
+					c.page(&v)
+					b, err := json.Marshal(v.entries)
+					if err != nil {
+						return err
+					}
+					if v.hashes == nil {
+						v.hashes = []byte{}
+					}
+					if _, err := tx.Exec(ctx, "UPDATE audit SET entries = $1, hashes = $2 WHERE first = 11", string(b), v.hashes); err != nil {
 						return err
 					}
 				}
-				return nil
+				if c.sql == "" {
+					return nil
+				}
+				_, err := tx.Exec(ctx, c.sql)
+				return err
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -330,6 +386,23 @@ func TestS72_tampering_shows(t *testing.T) {
 				t.Errorf("verify with checkpoint: %+v, %v", marked, err)
 			}
 		})
+	}
+}
+
+// repage writes the record anew in pages of n rows.
+func repage(t *testing.T, s *store.Store, n int) {
+	t.Helper()
+	rows := all(t, s)
+	if err := s.DB().Tx(t.Context(), func(tx store.Querier) error {
+		_, err := tx.Exec(t.Context(), "DELETE FROM audit")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for page := range slices.Chunk(rows, n) {
+		if err := s.AppendAudit(t.Context(), page, func(store.AuditRow, []store.AuditRow) {}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -299,6 +299,6 @@ func chain(last store.AuditRow, rows []store.AuditRow) {
 	}
 	for i := range rows {
 		n++
-		rows[i].Hash = binary.BigEndian.AppendUint64(nil, n)
+		rows[i].Hash = binary.BigEndian.AppendUint64(make([]byte, 0, store.HashSize), n)[:store.HashSize]
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/freshet-dev/freshet/internal/store"
@@ -84,19 +85,24 @@ var records = []test{
 		_, err := w.LastAudit(w.ctx)
 		w.is(err, store.ErrNotFound)
 		n := 0
-		for _, size := range []int{1, 7, 8, 9, 0, 30} { // a statement holds eight
+		for _, size := range []int{1, 7, 8, 9, 0, 30, 600} { // a page holds 256
 			rows := make([]store.AuditRow, size)
 			for i := range rows {
 				n++
 				rows[i] = store.AuditRow{At: at(time.Duration(n) * time.Second), Actor: fmt.Sprint("actor", n%3), Action: fmt.Sprint("action", n%2), Subject: "s", Detail: fmt.Sprint(n)}
+			}
+			// Text that JSON has to escape, and bytes that are no text.
+			for i := range min(len(rows), 2) {
+				rows[i].Subject = []string{"\"\\/\x00\n<é\u2028>", "a\xffb"}[i]
 			}
 			w.ok(w.AppendAudit(w.ctx, rows, chain))
 		}
 		all, err := w.Audit(w.ctx, 0, 1000)
 		w.ok(err)
 		equal(w, len(all), n)
+		equal(w, all[0].Subject+all[2].Subject, "\"\\/\x00\n<é\u2028>a\uFFFDb")
 		for i, r := range all {
-			if r.Detail != fmt.Sprint(i+1) || binary.BigEndian.Uint64(r.Hash) != uint64(i+1) || !r.At.Equal(at(time.Duration(i+1)*time.Second)) || i > 0 && r.Seq <= all[i-1].Seq {
+			if r.Detail != fmt.Sprint(i+1) || binary.BigEndian.Uint64(r.Hash) != uint64(i+1) || !r.At.Equal(at(time.Duration(i+1)*time.Second)) || i > 0 && r.Seq != all[i-1].Seq+1 {
 				w.t.Fatalf("row %d: %+v", i, r)
 			}
 		}
@@ -112,6 +118,15 @@ var records = []test{
 		page, err = w.AuditBefore(w.ctx, all[12].Seq, store.AuditFilter{Actor: "actor0", Action: "action0", Subject: "s"}, 10)
 		w.ok(err)
 		equal(w, page, []store.AuditRow{all[11], all[5]})
+		page, err = w.AuditBefore(w.ctx, math.MaxInt64, store.AuditFilter{}, 1000)
+		w.ok(err)
+		slices.Reverse(page)
+		equal(w, page, all)
+		for _, after := range []int64{all[0].Seq, all[54].Seq, all[55].Seq, all[310].Seq, all[311].Seq, all[n-1].Seq} {
+			page, err = w.Audit(w.ctx, after, 1000)
+			w.ok(err)
+			equal(w, len(page), n-int(after-all[0].Seq)-1)
+		}
 		page, err = w.AuditBefore(w.ctx, math.MaxInt64, store.AuditFilter{Subject: "none"}, 10)
 		w.ok(err)
 		equal(w, len(page), 0)

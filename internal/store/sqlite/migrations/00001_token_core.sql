@@ -90,14 +90,10 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_connection ON events (connection, seq);
 
-CREATE TABLE audit (
-	seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-	at      INTEGER NOT NULL,
-	actor   TEXT NOT NULL,
-	action  TEXT NOT NULL,
-	subject TEXT NOT NULL,
-	detail  TEXT NOT NULL DEFAULT '{}',
-	hash    BLOB NOT NULL
+CREATE TABLE audit ( -- a page of rows each, see store.AuditRow
+	first   INTEGER PRIMARY KEY, -- number of its first row
+	entries TEXT NOT NULL,
+	hashes  BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE api_keys (
