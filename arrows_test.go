@@ -35,6 +35,7 @@ var arrows = map[string]string{
 	"internal/store":        ".",
 	"internal/emulator":     ".",
 	"internal/store/sqlite": "internal/store",
+	"internal/workflow/content": "",
 	"internal/workflow":     "",
 
 	// the core
