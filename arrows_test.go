@@ -41,11 +41,12 @@ var arrows = map[string]string{
 	"internal/workflow/model":   "",
 
 	// the core
-	"internal/grant":         ". internal/dial internal/failpoint internal/predicate internal/template",
-	"internal/refresh":       ". internal/failpoint internal/grant internal/store",
-	"internal/upstream":      ". internal/dial internal/grant internal/predicate internal/refresh internal/template",
-	"internal/workflow/expr": ". internal/script internal/workflow internal/workflow/model",
-	"internal/resource":      ". internal/dial internal/predicate internal/store internal/template",
+	"internal/grant":             ". internal/dial internal/failpoint internal/predicate internal/template",
+	"internal/refresh":           ". internal/failpoint internal/grant internal/store",
+	"internal/upstream":          ". internal/dial internal/grant internal/predicate internal/refresh internal/template",
+	"internal/workflow/expr":     ". internal/script internal/workflow internal/workflow/model",
+	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
+	"internal/resource":          ". internal/dial internal/predicate internal/store internal/template",
 
 	// what the edges share
 	"internal/access":  ". internal/store",
@@ -57,9 +58,10 @@ var arrows = map[string]string{
 	"internal/webhook": ". internal/store",
 
 	// test equipment that is part of the tree
-	"internal/grant/granttest":       ". internal/grant",
-	"internal/emulator/emulatortest": "internal/emulator",
-	"internal/store/storetest":       ". internal/store",
+	"internal/grant/granttest":                ". internal/grant",
+	"internal/emulator/emulatortest":          "internal/emulator",
+	"internal/store/storetest":                ". internal/store",
+	"internal/workflow/activity/activitytest": "internal/workflow internal/workflow/activity",
 }
 
 // edges may import anything but each other's insides and commands; cmd/freshet
