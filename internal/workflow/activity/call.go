@@ -209,6 +209,9 @@ func (c *Call) Float(field string) (f float64, ok bool) {
 	return 0, false
 }
 
+// Has reports whether a field has a value. A list that is empty is one.
+func (c *Call) Has(field string) bool { return c.In[field] != nil }
+
 // List returns a field of kind List.
 func (c *Call) List(field string) []any { l, _ := c.In[field].([]any); return l }
 
@@ -216,7 +219,26 @@ func (c *Call) List(field string) []any { l, _ := c.In[field].([]any); return l 
 func (c *Call) Texts(field string) []string { return texts(c.In[field]) }
 
 // Ints returns a field of kind Ints.
-func (c *Call) Ints(field string) []int64 { l, _ := c.In[field].([]int64); return l }
+func (c *Call) Ints(field string) []int64 {
+	switch v := c.In[field].(type) {
+	case []int64:
+		return v
+	case []any:
+		out := make([]int64, 0, len(v))
+		for _, x := range v {
+			switch n := x.(type) {
+			case int64:
+				out = append(out, n)
+			case int:
+				out = append(out, int64(n))
+			case float64:
+				out = append(out, int64(n))
+			}
+		}
+		return out
+	}
+	return nil
+}
 
 // Map returns a field of kind Map.
 func (c *Call) Map(field string) map[string]any { m, _ := c.In[field].(map[string]any); return m }
@@ -225,7 +247,7 @@ func (c *Call) Map(field string) map[string]any { m, _ := c.In[field].(map[strin
 func (c *Call) Value(field string) any { return c.In[field] }
 
 // Format turns a value into text: text as it is, what is simple as people write
-// it, anything else as JSON.
+// it, anything else as JSON. A secret stays hidden.
 func Format(v any) string {
 	switch v := v.(type) {
 	case nil:

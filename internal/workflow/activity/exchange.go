@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+
+	"github.com/freshet-dev/freshet/internal/workflow/model"
 )
 
 // ErrAnswered says that the HTTP caller has got its answer already.
@@ -12,7 +14,7 @@ var ErrAnswered = errors.New("the HTTP response has been written already; a run 
 // An HTTPExchange is the HTTP request that a run answers. A child answers its
 // parent's. It is safe for concurrent use.
 type HTTPExchange struct {
-	Request any // as `input` and expressions see it: the request model
+	Request *model.Request
 
 	mu     sync.Mutex
 	answer *Answer

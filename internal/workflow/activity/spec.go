@@ -73,13 +73,13 @@ type Kind string
 
 // The kinds.
 const (
-	Text  Kind = "text"  // string
+	Text  Kind = "text"  // string; a freshet.Secret where the author chose a secret
 	Bool  Kind = "bool"  // bool
 	Int   Kind = "int"   // int64
 	Float Kind = "float" // float64
 	List  Kind = "list"  // []any
-	Texts Kind = "texts" // []string: of numbers, too
-	Ints  Kind = "ints"  // []int64
+	Texts Kind = "texts" // list of texts, also given as numbers: Call.Texts
+	Ints  Kind = "ints"  // list of whole numbers: Call.Ints
 	Map   Kind = "map"   // map[string]any
 	Enum  Kind = "enum"  // string: one of Options, as they are spelled there
 	URL   Kind = "url"   // string, trimmed
