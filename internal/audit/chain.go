@@ -22,8 +22,11 @@ type Hasher interface {
 	Digest(purpose string, s freshet.Secret) []byte
 }
 
-// chain links rows.
-type chain struct{ mac hash.Hash }
+// chain links rows. It is not safe for concurrent use.
+type chain struct {
+	mac hash.Hash
+	buf []byte
+}
 
 // newChain derives the chain's key once: a hash by the vault for each row would
 // cost more than the row.
@@ -33,21 +36,16 @@ func newChain(h Hasher) *chain {
 
 // hash returns the hash of r after a row with hash prev.
 func (c *chain) hash(prev []byte, r *store.AuditRow) []byte {
-	c.mac.Reset()
-	var n [8]byte
-	put := func(b []byte) {
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		c.mac.Write(n[:])
-		c.mac.Write(b)
+	// In one piece: a busy server hashes tens of thousands in a second.
+	b := append(binary.BigEndian.AppendUint64(c.buf[:0], uint64(len(prev))), prev...)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.At.UnixMilli()))
+	for _, t := range [...]string{r.Actor, r.Action, r.Subject, r.Detail} {
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(t))), t...)
 	}
-	put(prev)
-	binary.BigEndian.PutUint64(n[:], uint64(r.At.UnixMilli()))
-	c.mac.Write(n[:])
-	put([]byte(r.Actor))
-	put([]byte(r.Action))
-	put([]byte(r.Subject))
-	put([]byte(r.Detail))
-	return c.mac.Sum(nil)
+	c.buf = b
+	c.mac.Reset()
+	c.mac.Write(b)
+	return c.mac.Sum(make([]byte, 0, sha256.Size))
 }
 
 // A Checkpoint names one row and its hash. Kept where the database's owner

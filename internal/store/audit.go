@@ -141,7 +141,8 @@ func (s *Store) AuditBefore(ctx context.Context, before int64, f AuditFilter, li
 	return out, nil
 }
 
-// auditEntry is a row as a page holds it; packAudit writes it.
+// auditEntry is a row as a page holds it; packAudit writes it. Members that are
+// left out are as in the entry before.
 type auditEntry struct {
 	At      int64  `json:"at"` // Unix milliseconds
 	Actor   string `json:"actor"`
@@ -153,21 +154,50 @@ type auditEntry struct {
 // packAudit makes a page of rows: a JSON list of auditEntry, and the rows'
 // hashes one after the other.
 func packAudit(rows []AuditRow) (entries string, hashes []byte) {
-	b := make([]byte, 0, 160*len(rows))
+	b := make([]byte, 0, 128*len(rows))
 	hashes = make([]byte, 0, HashSize*len(rows))
+	var before AuditRow
 	for i := range rows {
 		r := &rows[i]
 		b = append(b, `,{"at":`...)
 		b = strconv.AppendInt(b, r.At.UnixMilli(), 10)
-		b = appendText(append(b, `,"actor":`...), r.Actor)
-		b = appendText(append(b, `,"action":`...), r.Action)
-		b = appendText(append(b, `,"subject":`...), r.Subject)
+		if r.Actor != before.Actor {
+			b = appendText(append(b, `,"actor":`...), r.Actor)
+		}
+		if r.Action != before.Action {
+			b = appendText(append(b, `,"action":`...), r.Action)
+		}
+		if r.Subject != before.Subject {
+			b = appendText(append(b, `,"subject":`...), r.Subject)
+		}
 		b = appendText(append(b, `,"detail":`...), r.Detail)
 		b = append(b, '}')
 		hashes = append(hashes, r.Hash...)
+		before = *r
 	}
 	b[0] = '['
 	return string(append(b, ']')), hashes
+}
+
+// unpackAudit reads the entries of a page. It returns an error or at least one.
+func unpackAudit(text string) ([]auditEntry, error) {
+	var list []json.RawMessage
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, err
+	}
+	out := make([]auditEntry, len(list))
+	for i, raw := range list {
+		if i > 0 {
+			out[i] = out[i-1]
+		}
+		if err := json.Unmarshal(raw, &out[i]); err != nil {
+			return nil, err
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("an empty page")
+	}
+	return out, nil
 }
 
 // appendText appends s as a JSON string.
@@ -199,8 +229,8 @@ func scanAudit(r Scanner) ([]AuditRow, error) {
 	if err := r.Scan(&first, &text, &hashes); err != nil {
 		return nil, err
 	}
-	var entries []auditEntry
-	if err := json.Unmarshal([]byte(text), &entries); err != nil || len(entries) == 0 {
+	entries, err := unpackAudit(text)
+	if err != nil {
 		// Somebody wrote here by hand. The rest is listed, and the rows' hashes,
 		// which no longer fit, say where it was.
 		entries = make([]auditEntry, max(1, len(hashes)/HashSize))
