@@ -35,7 +35,7 @@ var arrows = map[string]string{
 	"internal/store":            ".",
 	"internal/emulator":         ".",
 	"internal/store/sqlite":     "internal/store",
-	"internal/workflow/content": "",
+	"internal/workflow/content": "internal/workflow/model",
 	"internal/workflow":         "",
 	"internal/script":           "",
 	"internal/workflow/model":   "",
@@ -56,6 +56,7 @@ var arrows = map[string]string{
 	"internal/problem": ". internal/dial internal/refresh internal/resource internal/store internal/upstream",
 	"internal/metrics": ". internal/refresh",
 	"internal/webhook": ". internal/store",
+	"internal/run":     ". internal/redact internal/store",
 
 	// test equipment that is part of the tree
 	"internal/grant/granttest":                ". internal/grant",
