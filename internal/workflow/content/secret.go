@@ -1,8 +1,9 @@
 package content
 
 import (
-	"encoding/json"
 	"strings"
+
+	"github.com/freshet-dev/freshet/internal/workflow/model"
 )
 
 // Secrets returns the texts in v whose members are named like what must not be
@@ -16,7 +17,7 @@ func Secrets(v any) []string {
 }
 
 func collect(v any, named bool, depth int, out *[]string) {
-	if depth > MaxDepth {
+	if depth > model.MaxDepth {
 		return
 	}
 	switch v := v.(type) {
@@ -25,11 +26,13 @@ func collect(v any, named bool, depth int, out *[]string) {
 			*out = append(*out, v)
 			return
 		}
-		if s := strings.TrimSpace(v); len(s) > 8 && (s[0] == '{' || s[0] == '[') && json.Valid([]byte(s)) {
-			if inner, err := JSON([]byte(s)); err == nil {
+		if s := strings.TrimSpace(v); len(s) > 8 && (s[0] == '{' || s[0] == '[') {
+			if inner, err := model.ParseJSON([]byte(s)); err == nil {
 				collect(inner, false, depth+1, out)
 			}
 		}
+	case model.JSON, *model.Object:
+		collect(model.Plain(v), named, depth+1, out)
 	case []byte:
 		if named && len(v) >= 6 {
 			*out = append(*out, string(v))

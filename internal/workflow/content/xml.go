@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/text/encoding/htmlindex"
+
+	"github.com/freshet-dev/freshet/internal/workflow/model"
 )
 
 // XML decodes a document into a map with one member, the root element. An
@@ -44,7 +46,7 @@ func XML(b []byte) (any, error) {
 }
 
 func broken(d *xml.Decoder, err error) error {
-	if err == ErrDepth {
+	if err == model.ErrDepth {
 		return err
 	}
 	line, column := d.InputPos()
@@ -60,8 +62,8 @@ func label(n xml.Name) string {
 }
 
 func element(d *xml.Decoder, start xml.StartElement, depth int) (any, error) {
-	if depth > MaxDepth {
-		return nil, ErrDepth
+	if depth > model.MaxDepth {
+		return nil, model.ErrDepth
 	}
 	members := map[string]any{}
 	for _, a := range start.Attr {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/freshet-dev/freshet/internal/workflow/content"
+	"github.com/freshet-dev/freshet/internal/workflow/model"
 )
 
 // Fields are a request as an activity says it, evaluated.
@@ -24,6 +25,7 @@ type Fields struct {
 	Headers       map[string]any
 	Connection    string // "": none
 
+	Run    string // whose request it is, for the record
 	Read   bool   // the answer's body is wanted
 	Parser string // "": by media type
 }
@@ -230,7 +232,7 @@ func (r *request) content(v any, contentType string) error {
 		return nil
 	default:
 		if media, _ := content.Media(own); media == "application/x-www-form-urlencoded" {
-			if m, ok := v.(map[string]any); ok {
+			if m, ok := model.Plain(v).(map[string]any); ok {
 				if r.body, err = form(m); err != nil {
 					return err
 				}

@@ -116,7 +116,7 @@ func (o Options) Send(ctx context.Context, f Fields) (*Answer, error) {
 	defer cancel()
 	var a *Answer
 	if f.Connection != "" {
-		a, err = o.as(bounded, f.Connection, r, f.Read)
+		a, err = o.as(bounded, f.Run, f.Connection, r, f.Read)
 	} else {
 		a, err = o.plain(bounded, r, f.Read)
 	}
@@ -134,20 +134,17 @@ var errTimeout = fmt.Errorf("the request's time is up: %w", context.DeadlineExce
 
 // as sends r with a connection's token. Redirects are the workflow's to see: the
 // token is for its own hosts.
-func (o Options) as(ctx context.Context, name string, r *request, read bool) (*Answer, error) {
-	if o.Connections == nil || o.Caller == nil {
-		return nil, &FieldError{"Connection", errors.New("there are no connections here")}
+func (o Options) as(ctx context.Context, run, name string, r *request, read bool) (*Answer, error) {
+	if o.Caller == nil {
+		return nil, &FieldError{"Connection", errNone}
 	}
-	conn, err := o.Connections.Connection(ctx, name)
+	conn, err := o.connection(ctx, name)
 	if err != nil {
-		if errors.Is(err, freshet.ErrNotFound) {
-			return nil, &FieldError{"Connection", fmt.Errorf("there is no connection %q: %w", name, err)}
-		}
-		return nil, fmt.Errorf("connection %s: %w", name, err)
+		return nil, err
 	}
 	path := withoutQuery(r.target)
 	if o.Admit != nil {
-		if err := o.Admit(ctx, Entry{Run: runOf(ctx), Connection: name, Method: r.method, Path: path}); err != nil {
+		if err := o.Admit(ctx, Entry{Run: run, Connection: name, Method: r.method, Path: path}); err != nil {
 			return nil, fmt.Errorf("connection %s: the use could not be put on record, so the request was not sent: %w", name, err)
 		}
 	}
@@ -168,6 +165,22 @@ func (o Options) as(ctx context.Context, name string, r *request, read bool) (*A
 	defer res.Close()
 	a := &Answer{Status: res.Response.StatusCode, Header: res.Response.Header, Host: "as " + name, Refreshed: res.Refreshed}
 	return a, o.body(a, r.method, res.Response, read)
+}
+
+var errNone = errors.New("there are no connections here")
+
+func (o Options) connection(ctx context.Context, name string) (upstream.Connection, error) {
+	if o.Connections == nil {
+		return nil, &FieldError{"Connection", errNone}
+	}
+	conn, err := o.Connections.Connection(ctx, name)
+	if errors.Is(err, freshet.ErrNotFound) {
+		return nil, &FieldError{"Connection", fmt.Errorf("there is no connection %q", name)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connection %s: %w", name, err)
+	}
+	return conn, nil
 }
 
 func withoutQuery(target string) string {
