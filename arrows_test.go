@@ -38,6 +38,7 @@ var arrows = map[string]string{
 	"internal/workflow/content": "internal/workflow/model",
 	"internal/workflow":         "",
 	"internal/script":           "",
+	"internal/table/odata":      "",
 	"internal/workflow/model":   "",
 
 	// the core
@@ -47,6 +48,7 @@ var arrows = map[string]string{
 	"internal/workflow/expr":     ". internal/script internal/workflow internal/workflow/model",
 	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
 	"internal/resource":          ". internal/dial internal/predicate internal/store internal/template",
+	"internal/table":             ". internal/store internal/table/odata",
 
 	// what the edges share
 	"internal/access":  ". internal/store",
