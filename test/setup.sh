@@ -48,6 +48,13 @@ if ! postgres; then
 	postgres || leave "PostgreSQL (package postgresql): the store's suite on it"
 fi
 
+pgbouncer() { have pgbouncer || [ -x /usr/sbin/pgbouncer ]; }
+if ! pgbouncer; then
+	echo "setup: PgBouncer"
+	apt pgbouncer
+	pgbouncer || leave "PgBouncer (package pgbouncer): the store's suite behind a pooler of transactions"
+fi
+
 if ! have node; then
 	apt nodejs npm
 fi
