@@ -35,6 +35,7 @@ var arrows = map[string]string{
 	"internal/store":            ".",
 	"internal/emulator":         ".",
 	"internal/store/sqlite":     "internal/store",
+	"internal/store/postgres":   "internal/store",
 	"internal/workflow/content": "internal/workflow/model",
 	"internal/workflow":         "",
 	"internal/script":           "",
@@ -52,6 +53,7 @@ var arrows = map[string]string{
 
 	// what the edges share
 	"internal/access":  ". internal/store",
+	"internal/replica": ". internal/store",
 	"internal/audit":   ". internal/store",
 	"internal/flow":    ". internal/grant internal/refresh internal/store",
 	"internal/backup":  ". internal/store internal/store/sqlite internal/vault",
@@ -64,6 +66,7 @@ var arrows = map[string]string{
 	"internal/grant/granttest":                ". internal/grant",
 	"internal/emulator/emulatortest":          "internal/emulator",
 	"internal/store/storetest":                ". internal/store",
+	"internal/store/postgres/pgtest":          "",
 	"internal/workflow/activity/activitytest": "internal/workflow internal/workflow/activity",
 }
 
