@@ -48,7 +48,9 @@ var arrows = map[string]string{
 	"internal/upstream":          ". internal/dial internal/grant internal/predicate internal/refresh internal/template",
 	"internal/workflow/expr":     ". internal/script internal/workflow internal/workflow/model",
 	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
-	"internal/resource":          ". internal/dial internal/predicate internal/store internal/template",
+	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template",
+	"internal/schedule":          ". internal/queue internal/store",
+	"internal/queue":             "internal/store",
 	"internal/table":             ". internal/store internal/table/odata",
 
 	// what the edges share

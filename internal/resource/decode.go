@@ -222,7 +222,7 @@ func (d *decoder) item(k *Kind, name string, at, value *yaml.Node) {
 	d.it = &Item{Key: Key{k.Name, name}, Secrets: map[string]freshet.Secret{}, at: d.placeOf(at), places: map[string]Place{}}
 	d.path = d.it.path(k, "")
 	if !k.Single && !k.names.MatchString(name) {
-		d.fault(at, "", "a name has letters, digits, dots, hyphens and underscores, begins with a letter or digit and is at most 128 long")
+		d.fault(at, "", "%s", k.like)
 		return
 	}
 	if first, ok := d.seen[d.it.Key]; ok {

@@ -38,6 +38,7 @@ type Kind struct {
 
 	typ   reflect.Type // nil: not in this version
 	names *regexp.Regexp
+	like  string // what names look like, in words
 	forms map[reflect.Type]Form
 	words map[reflect.Type]map[string][]string
 	refs  func(v any) []Ref
@@ -51,6 +52,7 @@ type Spec[T any] struct {
 	Name, One, Doc string
 	Single         bool
 	Names          *regexp.Regexp                       // what its names look like; nil: plainName
+	NamesText      string                               // says so to who chose another
 	Forms          map[reflect.Type]Form                // types below T that files may write in another form
 	Words          map[reflect.Type]map[string][]string // by type and field: the only values of a text
 	Refs           func(v *T) []Ref                     // what v names; each must be there
@@ -65,9 +67,9 @@ type Form struct {
 
 // Define makes a Kind of its description.
 func Define[T any](s Spec[T]) Kind {
-	k := Kind{Name: s.Name, One: s.One, Doc: s.Doc, Single: s.Single, typ: reflect.TypeFor[T](), names: s.Names, forms: s.Forms, words: s.Words}
+	k := Kind{Name: s.Name, One: s.One, Doc: s.Doc, Single: s.Single, typ: reflect.TypeFor[T](), names: s.Names, like: s.NamesText, forms: s.Forms, words: s.Words}
 	if k.names == nil {
-		k.names = plainName
+		k.names, k.like = plainName, "a name has letters, digits, dots, hyphens and underscores, begins with a letter or digit and is at most 128 long"
 	}
 	k.refs = func(v any) []Ref {
 		if s.Refs == nil {
@@ -102,7 +104,7 @@ func Core() []Kind {
 		Later("console", "console"),
 		Later("tables", "table"),
 		Later("workflows", "workflow"),
-		Later("schedules", "schedule"),
+		schedules(),
 		Later("apps", "app"),
 		Later("services", "service"),
 		Later("processes", "process"),

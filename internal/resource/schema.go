@@ -134,7 +134,7 @@ func (s *schemer) object(t reflect.Type) map[string]any {
 	}
 	if form := s.r.forms[t]; form.Text != "" {
 		text := s.of(o.fields[o.byName[form.Text]].typ, o.fields[o.byName[form.Text]].words)
-		return map[string]any{"oneOf": []any{text, out}}
+		return described(map[string]any{"oneOf": []any{text, out}}, docOf(t, ""))
 	}
 	return out
 }
