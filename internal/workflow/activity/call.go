@@ -28,7 +28,9 @@ type Call struct {
 	Unwinding bool           // a scope whose branch is done
 	Broken    bool           // a loop that Break stopped
 	Resume    *Resumption    // not nil: what it waited for has come
-	State     map[string]any // of this activity, or of its open scope; kept with the run; JSON values
+	State     map[string]any // of this activity, or of its open scope; kept with the run
+	Inbound   []string       // a join: keys of the edges that lead here
+	Arrived   []string       // a join: those whose sources were executed since it was executed last
 	HTTP      *HTTPExchange  // nil: nobody waits for an HTTP answer
 	Now       time.Time
 }
@@ -55,8 +57,11 @@ type Run interface {
 
 	Break() bool // stops the innermost enclosing loop at its next turn; false: there is none
 	// Forget drops what an activity waits for, by id or name, and reports
-	// whether it waited.
+	// whether it waited. ForgetInbound does so for everything that leads to the
+	// present activity, ForgetAll for the whole run.
 	Forget(activity string) bool
+	ForgetInbound()
+	ForgetAll()
 	// Script runs code as RunJavaScript does and returns its value and the
 	// outcomes that it set, nil if it set none.
 	Script(ctx context.Context, code string) (value any, outcomes []string, err error)
@@ -64,6 +69,11 @@ type Run interface {
 	Compensate(activity string, confirm bool) error
 	// Child starts another workflow; see ChildStart.
 	Child(ctx context.Context, s ChildStart) (ChildEnd, error)
+	// Signal sends a signal when this burst has ended.
+	Signal(s Signal)
+	// Interrupt resumes an activity, by id or name, that a run waits in, as if
+	// what it waits for had come; false: no run waits there.
+	Interrupt(ctx context.Context, run, activity string, input any) (bool, error)
 	// Observe writes a line into the journal between this step and the next,
 	// for what an activity does in several parts.
 	Observe(event string, data map[string]any)
@@ -88,6 +98,7 @@ type Result struct {
 	// Schedule runs before what Outcomes lead to, the first of the list first.
 	Schedule []Scheduled
 	Enter    bool           // a scope: execute it again when what it scheduled is done
+	Undo     Undo           // a Compensable: where it is
 	Suspend  *Bookmark      // wait
 	Finish   *Finish        // end the run
 	Message  string         // for the journal
@@ -134,6 +145,27 @@ type Fault struct{ Message string }
 // Error returns the message.
 func (f *Fault) Error() string { return f.Message }
 
+// Undo is how far a Compensable is. When a run fails, what lies upstream of the
+// failure and is Entered is cancelled, and what is Completed is compensated.
+type Undo string
+
+// The values. The zero Undo says nothing.
+const (
+	Entered   Undo = "entered"
+	Completed Undo = "completed"
+	Confirmed Undo = "confirmed" // can no longer be undone
+	Undone    Undo = "undone"
+)
+
+// A Signal goes to every workflow that starts with it, and to every run that
+// waits for it. Names compare without case.
+type Signal struct {
+	Name          string
+	CorrelationID string // only runs of it, and runs that it starts get it; "": all
+	RunID         string // only this run; "": any
+	Input         any
+}
+
 // A ChildStart asks for a run of another workflow.
 type ChildStart struct {
 	Definition    string // definition id, or a name
@@ -142,7 +174,7 @@ type ChildStart struct {
 	ContextID     string
 	Attributes    map[string]any
 	Mode          Mode
-	Retry         bool // start a faulted child once more
+	Retry         string // a faulted run of it to go on with instead, from its failed step
 }
 
 // A Mode is how a run waits for a child.

@@ -35,6 +35,9 @@ type Spec struct {
 	// Loop marks a scope that Break stops. Its fields are evaluated again for
 	// every turn, those of other scopes once.
 	Loop bool
+	// Join marks an activity that wants to know which of the activities that
+	// lead to it were executed: Call.Inbound and Call.Arrived.
+	Join bool
 	// Acts marks an activity that does something outside of Freshet, or starts
 	// other work. If a process died while one may have been running, it is not
 	// run again without a person's word.

@@ -3,7 +3,6 @@ package activity
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 )
 
 // texts makes a list of texts of a value of kind Texts, Ints or List.
@@ -29,11 +28,8 @@ func texts(v any) []string {
 	return nil
 }
 
-// parseTexts reads a JSON list as texts; other text is a list of one.
+// parseTexts reads a JSON list as texts.
 func parseTexts(text string) ([]string, error) {
-	if !strings.HasPrefix(strings.TrimSpace(text), "[") {
-		return []string{strings.TrimSpace(text)}, nil
-	}
 	var list []any
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return nil, fmt.Errorf("read a list: %w", err)
