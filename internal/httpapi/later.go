@@ -23,7 +23,6 @@ var later = []struct {
 	{"/api/v1/apps", access.Read, "apps"},
 	{"/api/v1/services", access.Read, "services"},
 	{"/api/v1/processes", access.Read, "processes"},
-	{"/api/v1/schedules", access.Read, "schedules"},
 	{"/api/v1/components", access.Read, "components"},
 	{"/api/v1/console", access.Read, "the console"},
 	{"/api/v1/import", access.Admin, "the import of foreign formats"},

@@ -45,7 +45,7 @@ func TestSchedules(t *testing.T) {
 		"schedules: {a: {every: 55m, refresh: crm, secret: x}}":                        `schedules.a.secret: signs requests of an on_demand schedule`,
 		"schedules: {a: {every: 55m, refresh: crm, input: {}}}":                        `schedules.a.input: goes to a workflow`,
 		"schedules: {a: {weekly: {on: [someday], at: 07:30}, refresh: crm}}":           `"someday" is not known`,
-		"schedules: {a: {monthly: {day: 32, at: 07:30}, refresh: crm}}":                `test.yaml:1:33: schedules.a.monthly.day: 32 is not a day`,
+		"schedules: {a: {monthly: {day: 32, at: 07:30}, refresh: crm}}":                `test.yaml:1:32: schedules.a.monthly.day: 32 is not a day`,
 		"schedules: {a: {cron: '0 0 30 2 *', refresh: crm}}":                           `schedules.a.cron: never comes`,
 		"schedules: {a: {every: 55m, refresh: crm, workflow: W}}":                      `schedules.a.workflow: is given beside refresh`,
 		"schedules: {a: {every: 55m, process: P, trigger: Refresh}}":                   `schedules.a.trigger: names what of the process`,
