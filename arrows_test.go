@@ -47,6 +47,7 @@ var arrows = map[string]string{
 	"internal/refresh":           ". internal/failpoint internal/grant internal/store",
 	"internal/upstream":          ". internal/dial internal/grant internal/predicate internal/refresh internal/template",
 	"internal/workflow/expr":     ". internal/script internal/workflow internal/workflow/model",
+	"internal/workflow/outbound": ". internal/dial internal/upstream internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
 	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
 	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template",
 	"internal/schedule":          ". internal/queue internal/store",
@@ -143,6 +144,7 @@ var reveals = map[string]string{
 	"internal/flow/":              "the device code, which its provider is asked with",
 	"internal/httpapi/":           "the token answer, and what a new key is shown as once",
 	"internal/access/":            "hashes a key",
+	"internal/workflow/outbound/": "sends what the Secret expression gave, and the token that GetAccessToken is asked for",
 	"internal/webhook/":           "signs with it",
 }
 
