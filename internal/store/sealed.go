@@ -37,6 +37,8 @@ var sealedColumns = []struct {
 	{"resources", "secrets", "id", "revision", freshet.Binding{Table: "resources", Column: "secrets"}},
 	{"flows", "sealed", "id", "0", freshet.Binding{Table: "flows", Column: "flow"}},
 	{"outbox", "sealed", "id", "0", freshet.Binding{Table: "outbox", Column: "letter"}},
+	{"table_secrets", "sealed", "CAST(row_id AS TEXT)", "version", freshet.Binding{Table: "table_rows", Column: "secrets"}},
+	{"instances", "state", "id", "revision", freshet.Binding{Table: "instances", Column: "state"}},
 }
 
 // SealedAfter lists ciphertexts that do not begin with prefix, after a cursor.
