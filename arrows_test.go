@@ -47,6 +47,7 @@ var arrows = map[string]string{
 	"internal/refresh":           ". internal/failpoint internal/grant internal/store",
 	"internal/upstream":          ". internal/dial internal/grant internal/predicate internal/refresh internal/template",
 	"internal/workflow/expr":     ". internal/script internal/workflow internal/workflow/model",
+	"internal/workflow/codec":    "internal/workflow/activity internal/workflow/model",
 	"internal/workflow/outbound": ". internal/dial internal/upstream internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
 	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
 	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template",
