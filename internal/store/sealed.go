@@ -38,6 +38,7 @@ var sealedColumns = []struct {
 	{"flows", "sealed", "id", "0", freshet.Binding{Table: "flows", Column: "flow"}},
 	{"outbox", "sealed", "id", "0", freshet.Binding{Table: "outbox", Column: "letter"}},
 	{"table_secrets", "sealed", "CAST(row_id AS TEXT)", "version", freshet.Binding{Table: "table_rows", Column: "secrets"}},
+	{"table_secrets", "sealed", "CAST(row_id AS TEXT)", "version", freshet.Binding{Table: "table_rows", Column: "secrets"}},
 	{"instances", "state", "id", "revision", freshet.Binding{Table: "instances", Column: "state"}},
 }
 

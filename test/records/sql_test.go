@@ -13,6 +13,7 @@ import (
 var assembled = map[string]string{
 	"sealed.go SealedAfter":   "names out of a table in the program",
 	"sealed.go ReplaceSealed": "names out of a table in the program",
+	"table_find.go findRows":  "words of that file and numbered arguments, as a filter's tree needs them",
 	"open.go check":           "names of tables that the schema itself tells",
 	"open.go quickCheck":      "a pragma that two functions beside it name",
 	"querier.go Repeat":       "the arguments of a statement that is prepared already",
