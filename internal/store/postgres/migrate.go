@@ -108,6 +108,9 @@ func (d *DB) migrate(ctx context.Context, direct *pgx.ConnConfig, dir fs.FS) err
 		return err
 	}
 	if err := d.up(ctx, direct, dir); err != nil {
+		if now, serr := d.schema(ctx); serr == nil {
+			have = now // what came before the one that failed is done
+		}
 		what := fmt.Sprintf("its schema stays at %d: %v", max(have, 0), err)
 		if code(err) == "42501" {
 			return &Error{Place: d.place, What: what, Do: "let the user make tables: GRANT CREATE ON SCHEMA public TO user, or make it the owner of the database", is: ErrUnfit, cause: err}

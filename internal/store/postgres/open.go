@@ -76,6 +76,18 @@ func open(ctx context.Context, o Options) (_ *DB, err error) {
 		}
 		direct = c.ConnConfig
 	}
+	if d.pooled, err = d.probe(ctx, cfg.ConnConfig); err != nil {
+		return nil, err
+	}
+	if !strings.Contains(o.URL, "default_query_exec_mode=") {
+		// A prepared statement halves the time of a read, and a pooler would lose
+		// it: through one the description of a statement is kept, on this side
+		// alone. Either way a statement is one round trip.
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+		if d.pooled {
+			cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		}
+	}
 	if d.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, d.refused(err)
 	}
@@ -139,9 +151,6 @@ func parse(url string) (*pgxpool.Config, error) {
 		cfg.PingTimeout = 2 * time.Second
 	}
 	cfg.MaxConnIdleTime = 5 * time.Minute
-	// One round trip a statement, and no named statement that a pooler would
-	// lose: the description of a statement is kept, on this side alone.
-	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "freshet"
 	}
@@ -152,8 +161,26 @@ func place(c *pgx.ConnConfig) string {
 	return c.User + "@" + net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))) + "/" + c.Database
 }
 
-// reach makes the connections that a replica needs at the least, and learns
-// whether a pooler hands them out.
+// probe makes the first connection, and learns whether a pooler hands it out.
+func (d *DB) probe(ctx context.Context, cfg *pgx.ConnConfig) (pooled bool, err error) {
+	cfg = cfg.Copy()
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	ctx, cancel := context.WithTimeout(ctx, 2*cfg.ConnectTimeout)
+	defer cancel()
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return false, d.short(err, 0)
+	}
+	defer c.Close(ctx)
+	var pid uint32
+	if err := c.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+		return false, d.short(err, 0)
+	}
+	// A pooler has numbers of its own for its clients.
+	return pid != c.PgConn().PID(), nil
+}
+
+// reach makes the connections that a replica needs at the least.
 func (d *DB) reach(ctx context.Context, cfg *pgxpool.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*cfg.ConnConfig.ConnectTimeout)
 	defer cancel()
@@ -163,12 +190,6 @@ func (d *DB) reach(ctx context.Context, cfg *pgxpool.Config) error {
 			return d.short(err, n)
 		}
 		defer c.Release()
-		var pid uint32
-		if err := c.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
-			return d.short(err, n)
-		}
-		// A pooler has numbers of its own for its clients.
-		d.pooled = d.pooled || pid != c.Conn().PgConn().PID()
 	}
 	return nil
 }
@@ -176,8 +197,12 @@ func (d *DB) reach(ctx context.Context, cfg *pgxpool.Config) error {
 // short says of too few connections how many there were.
 func (d *DB) short(err error, had int) error {
 	if code(err) == "53300" {
+		most := int32(defaultConns)
+		if d.pool != nil {
+			most = d.pool.Config().MaxConns
+		}
 		return &Error{Place: d.place, What: fmt.Sprintf("it has %d connections left for this user, and a replica needs %d", had, minConns),
-			Do: fmt.Sprintf("raise max_connections, or the user's CONNECTION LIMIT, so that each replica can have %d, or put PgBouncer in between", d.pool.Config().MaxConns), is: ErrRefused, cause: err}
+			Do: fmt.Sprintf("raise max_connections, or the user's CONNECTION LIMIT, so that each replica can have %d, or put PgBouncer in between", most), is: ErrRefused, cause: err}
 	}
 	return d.refused(err)
 }
