@@ -5,12 +5,12 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 
-.PHONY: build test setup check unit race fosite kill demo figures fuzz clean
+.PHONY: build test setup check unit race fosite deploy kill demo figures fuzz clean
 
 build: ## the binary, in ./freshet
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o freshet ./cmd/freshet
 
-test: setup check unit race fosite kill demo ## everything that must hold before a change lands
+test: setup check unit race fosite deploy kill demo ## everything that must hold before a change lands
 	@echo "all tests passed"
 
 setup: ## what the tests need: modules, npm packages, Chromium, PostgreSQL
@@ -29,6 +29,9 @@ race: ## the same under the race detector, as far as it can bear it
 
 fosite: ## a second, independent authorization server, in a module of its own
 	cd test/fosite && $(GO) test -timeout 10m ./...
+
+deploy: ## the chart, the alerts and the compose file, by their own tools, in a module of its own
+	cd test/deploy && $(GO) test -timeout 10m ./...
 
 kill: ## SIGKILL at every fail point, against every model of provider
 	$(GO) test -tags failpoints -timeout 30m ./test/kill
