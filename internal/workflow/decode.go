@@ -376,7 +376,7 @@ func (d *Definition) faults() []Finding {
 	var out []Finding
 	graph(d.Activities, d.Edges, &out)
 	if len(d.Activities) == 0 {
-		out = append(out, Finding{Severity: Warning, Code: "empty", What: "the workflow has no activities", Why: "a run ends as soon as it begins"})
+		out = append(out, Finding{Severity: Warning, Code: "empty", Place: Place{Line: 1, Column: 1}, What: "the workflow has no activities", Why: "a run ends as soon as it begins"})
 	}
 	return out
 }
