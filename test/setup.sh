@@ -33,7 +33,6 @@ have go || { echo "setup: Go 1.26 or newer is needed: https://go.dev/dl" >&2; ex
 echo "setup: Go modules"
 go mod download || exit 1
 (cd test/fosite && go mod download) || exit 1
-(cd test/deploy && go mod download) || exit 1
 
 chromium() { have chromium || have chromium-browser || have google-chrome; }
 if ! chromium; then
