@@ -75,11 +75,15 @@ func (s *Store) NextJob(ctx context.Context) (time.Time, error) {
 	return at(next), err
 }
 
-// DoneJob removes a job.
-func (s *Store) DoneJob(ctx context.Context, id string) error {
+// DoneJobs removes jobs.
+func (s *Store) DoneJobs(ctx context.Context, ids ...string) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
-		_, err := tx.Exec(ctx, `DELETE FROM jobs WHERE id = $1`, id)
-		return err
+		for _, id := range ids {
+			if _, err := tx.Exec(ctx, `DELETE FROM jobs WHERE id = $1`, id); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

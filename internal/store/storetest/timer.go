@@ -343,7 +343,7 @@ var jobs = []test{
 		got, err = w.ClaimJobs(w.ctx, "p2", 10)
 		w.ok(err)
 		equal(w, got[0].Attempts, 3)
-		w.ok(w.DoneJob(w.ctx, "j1"))
+		w.ok(w.DoneJobs(w.ctx, "j1", "none"))
 		next, err = w.NextJob(w.ctx)
 		w.ok(err)
 		equal(w, next, at(time.Minute))
