@@ -28,30 +28,28 @@ func (q querier) Exec(ctx context.Context, query string, args ...any) (int64, er
 	return r.RowsAffected()
 }
 
-// Repeat runs one statement for many rows of arguments, parsing it once.
-func (q querier) Repeat(ctx context.Context, query string, rows int, args func(row int, into []any) []any) error {
+// Prepare parses a statement once for many runs within a transaction.
+func (q querier) Prepare(ctx context.Context, query string) (exec func(args ...any) (int64, error), done func() error, err error) {
 	p, ok := q.q.(interface {
 		PrepareContext(context.Context, string) (*sql.Stmt, error)
 	})
 	if !ok {
-		return errors.New("sqlite: this querier repeats no statements")
+		return nil, nil, errors.New("sqlite: this querier prepares no statements")
 	}
 	stmt, err := p.PrepareContext(ctx, positional(query))
 	if err != nil {
-		return q.d.describe(err)
+		return nil, nil, q.d.describe(err)
 	}
-	defer stmt.Close()
 	// With a context that can end, the driver starts a goroutine for each run;
 	// the transaction's own context still ends it all.
 	ctx = context.WithoutCancel(ctx)
-	var into []any
-	for i := range rows {
-		into = args(i, into[:0])
-		if _, err := stmt.ExecContext(ctx, into...); err != nil {
-			return q.d.describe(err)
+	return func(args ...any) (int64, error) {
+		r, err := stmt.ExecContext(ctx, args...)
+		if err != nil {
+			return 0, q.d.describe(err)
 		}
-	}
-	return nil
+		return r.RowsAffected()
+	}, stmt.Close, nil
 }
 
 // positional writes ? for $1, $2, … where each stands once and in order. SQLite
