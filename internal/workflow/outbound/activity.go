@@ -198,7 +198,7 @@ func method0(s string) string {
 func confide(c *activity.Call, f Fields) {
 	c.Run.Secret(content.Secrets(f.Content)...)
 	for name, v := range f.Headers {
-		if s, err := headerText(v); err == nil && s != "" && content.SecretName(name) {
+		if s, err := content.HeaderText(v); err == nil && s != "" && content.SecretName(name) {
 			c.Run.Secret(parts(s)...)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/freshet-dev/freshet/internal/workflow/content"
@@ -74,7 +73,7 @@ func build(f Fields) (*request, error) {
 		return nil, &FieldError{"Authorization", err}
 	}
 	if withBody[r.method] {
-		if err := r.content(f.Content, f.ContentType); err != nil {
+		if err := r.setBody(f.Content, f.ContentType); err != nil {
 			return nil, &FieldError{"Content", err}
 		}
 	}
@@ -97,19 +96,12 @@ func method(s string) (string, error) {
 	switch {
 	case s == "":
 		return http.MethodGet, nil
-	case !token(s):
+	case !content.Token(s):
 		return "", errors.New("it is not the name of an HTTP method")
 	case s == http.MethodConnect || s == http.MethodTrace:
 		return "", fmt.Errorf("%s is never sent", s)
 	}
 	return s, nil
-}
-
-// token reports whether s is a token of RFC 9110.
-func token(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	}) < 0
 }
 
 // ours are headers that the transport writes, or that are about the connection
@@ -123,7 +115,7 @@ func (r *request) headers(in map[string]any) error {
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		v := in[name]
 		trimmed := strings.TrimSpace(name)
-		if !token(trimmed) {
+		if !content.Token(trimmed) {
 			return fmt.Errorf("%q cannot be the name of a header", name)
 		}
 		key := textproto.CanonicalMIMEHeaderKey(trimmed)
@@ -131,7 +123,7 @@ func (r *request) headers(in map[string]any) error {
 			r.dropped = append(r.dropped, key)
 			continue
 		}
-		text, err := headerText(v)
+		text, err := content.HeaderText(v)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
@@ -141,54 +133,10 @@ func (r *request) headers(in map[string]any) error {
 	return nil
 }
 
-// headerText is a value as one line of a header. It is never folded, cut or
-// encoded: a value that does not fit is a mistake, or somebody's attempt to add
-// a header of theirs (S33).
-func headerText(v any) (string, error) {
-	if list, ok := v.([]any); ok {
-		var texts []string
-		for _, e := range list {
-			t, err := headerText(e)
-			if err != nil {
-				return "", err
-			}
-			texts = append(texts, t)
-		}
-		return strings.Join(texts, ", "), nil
-	}
-	s, err := scalar(v)
-	if err != nil {
-		return "", err
-	}
-	s = strings.TrimSpace(s)
-	if i := strings.IndexFunc(s, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }); i >= 0 {
-		return "", fmt.Errorf("character %d of the value cannot stand in a header (line breaks, control characters, anything but ASCII)", i+1)
-	}
-	return s, nil
-}
-
-func scalar(v any) (string, error) {
-	switch v := v.(type) {
-	case nil:
-		return "", nil
-	case string:
-		return v, nil
-	case bool:
-		return strconv.FormatBool(v), nil
-	case int64:
-		return strconv.FormatInt(v, 10), nil
-	case int:
-		return strconv.Itoa(v), nil
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64), nil
-	}
-	return "", errors.New("the value is no text")
-}
-
 // authorize sets the one Authorization header. The text is a scheme and what
 // belongs to it.
 func (r *request) authorize(text string) error {
-	text, err := headerText(text)
+	text, err := content.HeaderText(text)
 	if err != nil || text == "" {
 		return err
 	}
@@ -200,11 +148,11 @@ func (r *request) authorize(text string) error {
 	return nil
 }
 
-// content sets the body. The platform sends text and bytes and drops everything
+// setBody sets the body. The platform sends text and bytes and drops everything
 // else in silence; here an object goes as JSON, or as a form where the type says
 // so.
-func (r *request) content(v any, contentType string) error {
-	own, err := headerText(contentType)
+func (r *request) setBody(v any, contentType string) error {
+	own, err := content.HeaderText(contentType)
 	if err != nil {
 		return fmt.Errorf("ContentType: %w", err)
 	}
@@ -262,7 +210,7 @@ func form(m map[string]any) ([]byte, error) {
 			list = []any{v}
 		}
 		for _, e := range list {
-			s, err := scalar(e)
+			s, err := content.Scalar(e)
 			if err != nil {
 				return nil, fmt.Errorf("the form's %s: %w", name, err)
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/freshet-dev/freshet/internal/dial"
+	"github.com/freshet-dev/freshet/internal/workflow/content"
 )
 
 // readURL reads the text of a Url field. White space around it goes: texts of
@@ -61,25 +62,8 @@ func readTarget(text string) string {
 	return escape(text)
 }
 
-// escape percent-encodes what cannot stand in a path and query and cuts the
-// fragment off.
+// escape makes a path and query fit to be sent and cuts the fragment off.
 func escape(s string) string {
 	s, _, _ = strings.Cut(s, "#")
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '%' && !(i+2 < len(s) && hex(s[i+1]) && hex(s[i+2])):
-			b.WriteString("%25")
-		case c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0:
-			fmt.Fprintf(&b, "%%%02X", c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-func hex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+	return content.EscapeURL(s)
 }
