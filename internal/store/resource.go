@@ -93,6 +93,9 @@ func (s *Store) Change(ctx context.Context, fn func(c *Change) error) error {
 	})
 }
 
+// Context is that of who asked for the change.
+func (c *Change) Context() context.Context { return c.ctx }
+
 // Resource reads within the change.
 func (c *Change) Resource(kind, name string) (Resource, error) {
 	return resource(c.ctx, c.tx, kind, name)

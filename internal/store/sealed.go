@@ -38,7 +38,7 @@ var sealedColumns = []struct {
 	{"flows", "sealed", "id", "0", freshet.Binding{Table: "flows", Column: "flow"}},
 	{"outbox", "sealed", "id", "0", freshet.Binding{Table: "outbox", Column: "letter"}},
 	{"table_secrets", "sealed", "CAST(row_id AS TEXT)", "version", freshet.Binding{Table: "table_rows", Column: "secrets"}},
-	{"table_secrets", "sealed", "CAST(row_id AS TEXT)", "version", freshet.Binding{Table: "table_rows", Column: "secrets"}},
+	{"workflow_versions", "sealed", "id", "number", freshet.Binding{Table: "workflow_versions", Column: "version"}},
 	{"instances", "state", "id", "revision", freshet.Binding{Table: "instances", Column: "state"}},
 }
 
