@@ -142,3 +142,32 @@ func BenchmarkOrdinaryLine(b *testing.B) {
 		l.Info("request", "method", "GET", "path", "/api/v1/connections/crm", "status", 200, "took_ms", 3)
 	}
 }
+
+// What is searched for before the expressions are tried is in everything that
+// they match.
+func TestEveryShapeIsSuspect(t *testing.T) {
+	names := "access_token|refreshtoken|id_code|client_secret|client_assertion|assertion|code_verifier|password|passwd|api_key|apikey|secret|authToken|accessToken|refreshToken|deviceCode|auth_code"
+	texts := []string{"fk_ab_0123456789", "eyJabcd.efghij.k", "x Bearer abcdefgh1", "BASIC abcdefgh1", "dPoP abcdefgh1", "?code=1", "&state=1", "?token=x", "-----BEGIN PRIVATE KEY-----x", "-----BEGIN RSA PRIVATE KEY-----",
+		"\u017fecret=abc", "to\u212aen=abc", "pa\u017f\u017fword=abc", `"api_\u212aey": "x"`, "acce\u017fs_token=1"}
+	for _, n := range strings.Split(names, "|") {
+		for _, n := range []string{n, strings.ToUpper(n), strings.ToLower(n)} {
+			texts = append(texts, n+"=abc", `"`+n+`": "abc"`, `{"`+n+`" : "ab`)
+		}
+	}
+	matched := 0
+	for _, s := range texts {
+		hit := false
+		for _, sh := range shapes {
+			hit = hit || sh.re.MatchString(s)
+		}
+		if hit {
+			matched++
+			if !suspect(s) || Text(s) == s && !strings.Contains(s, "\u017f") && !strings.Contains(s, "\u212a") {
+				t.Errorf("%q is overlooked", s)
+			}
+		}
+	}
+	if matched < len(texts)-10 {
+		t.Errorf("only %d of %d texts have a shape: the test is void", matched, len(texts))
+	}
+}
