@@ -48,7 +48,7 @@ func (m *mask) encode(v any, text, total int) json.RawMessage {
 	e := encoder{m: m, text: text, left: total}
 	grown := m.grown
 	e.value(v, false)
-	if m.grown != grown {
+	if m.grown != grown && m.holdsFresh(string(e.b)) {
 		// A name has told of a value that may stand in what was written before.
 		e.b, e.left = e.b[:0], total
 		e.value(v, false)

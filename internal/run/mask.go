@@ -21,6 +21,7 @@ type mask struct {
 	own    []string       // longest first
 	many   *redact.Values // own, when there are too many to look for one by one
 	grown  int            // how often a value came to be known
+	fresh  []string       // values that what was masked before may still hold
 	hidden int            // what was hidden so far
 }
 
@@ -40,6 +41,9 @@ func (m *mask) add(values ...string) bool {
 			m.addOne(q)
 			m.addOne(url.PathEscape(v))
 		}
+		if b := appendQuoted(nil, v); len(b) != len(v)+2 {
+			m.addOne(string(b[1 : len(b)-1]))
+		}
 		if b, err := json.Marshal(v); err == nil && len(b) != len(v)+2 {
 			m.addOne(string(b[1 : len(b)-1]))
 		}
@@ -52,6 +56,7 @@ func (m *mask) addOne(v string) {
 		return
 	}
 	m.grown++
+	m.fresh = append(m.fresh, v)
 	i, _ := slices.BinarySearchFunc(m.own, v, func(a, b string) int { return len(b) - len(a) })
 	m.own = slices.Insert(m.own, i, v)
 	switch {
@@ -83,6 +88,12 @@ func (m *mask) text(s string) string {
 		m.hidden++
 	}
 	return s
+}
+
+// holdsFresh reports whether what was masked before holds a value that was not
+// known then.
+func (m *mask) holdsFresh(raw string) bool {
+	return slices.ContainsFunc(m.fresh, func(v string) bool { return strings.Contains(raw, v) })
 }
 
 // learn remembers a value that stood under a name of secrets, so that it is

@@ -133,12 +133,14 @@ func (r *Recorder) dropLocked(n int) {
 // againLocked masks what waits with what is known now.
 func (r *Recorder) againLocked() {
 	r.masked = r.mask.grown
-	r.bytes = 0
+	defer func() { r.mask.fresh = nil }()
 	for i, s := range r.waiting {
-		r.waiting[i] = r.mask.againStep(s)
-		r.bytes += len(r.waiting[i])
+		if r.mask.holdsFresh(string(s)) {
+			r.waiting[i] = r.mask.againStep(s)
+			r.bytes += len(r.waiting[i]) - len(s)
+		}
 	}
-	if was := r.row.Input; was != "" {
+	if was := r.row.Input; r.mask.holdsFresh(was) {
 		r.row.Input = string(r.mask.again(json.RawMessage(was)))
 		r.input = r.input || r.row.Input != was
 	}

@@ -29,7 +29,7 @@ func (m *mask) appendStep(b []byte, s *Step) []byte {
 	// Inputs and data first: their names may tell of values that the message
 	// holds, too.
 	inputs, data := m.object(s.Inputs), m.object(s.Data)
-	if inputs != nil && m.grown != grown {
+	if m.grown != grown && m.holdsFresh(string(inputs)) {
 		inputs = m.object(s.Inputs)
 	}
 	b = append(b, `{"t":`...)
