@@ -10,6 +10,9 @@
 //	hold:FILE     create FILE and wait until it is gone
 //
 // An action may carry a condition, "name=kill#3": only the third hit.
+//
+// FRESHET_CLOCK=-10m makes the process believe that it is ten minutes earlier
+// than it is.
 package failpoint
 
 // The points of one refresh, in order.

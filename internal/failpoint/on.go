@@ -26,6 +26,11 @@ var (
 	rules = parse(os.Getenv("FRESHET_FAILPOINTS"))
 )
 
+var wrong, _ = time.ParseDuration(os.Getenv("FRESHET_CLOCK"))
+
+// Now is the time that this process believes in.
+func Now() time.Time { return time.Now().Add(wrong) }
+
 func parse(env string) map[string]*rule {
 	m := map[string]*rule{}
 	for pair := range strings.SplitSeq(env, ",") {
