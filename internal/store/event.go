@@ -50,10 +50,21 @@ func (s *Store) AppendEvents(ctx context.Context, events ...Event) error {
 }
 
 // Events lists events with a Seq above after, oldest first, of one connection
-// or of all (""), at most limit.
+// or of all (""), at most limit. A list of all is without holes: whoever goes on
+// after its last event misses none.
 func (s *Store) Events(ctx context.Context, connection string, after int64, limit int) ([]Event, error) {
 	if connection == "" {
-		return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`, after, limit)
+		passed := map[int64]bool{}
+		for {
+			list, err := s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`, after, limit)
+			if err != nil {
+				return nil, err
+			}
+			list, again, err := s.whole(ctx, after, list, passed)
+			if err != nil || !again {
+				return list, err
+			}
+		}
 	}
 	return s.events(ctx, `SELECT seq, at, connection, type, detail FROM events WHERE connection = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
 		connection, after, limit)

@@ -1,7 +1,7 @@
 // Package store holds a database's words without a database: the rows that
 // Freshet keeps and the SQL that reads and writes them, written once in the
 // text that SQLite and PostgreSQL both understand. A database plugs in as a
-// [DB]; the packages sqlite and storetest are its adapter and its suite.
+// [DB]; the packages sqlite and postgres are adapters and storetest is their suite.
 //
 // The store handles sealed bytes only. It neither opens nor makes them, and it
 // decides nothing: every conditional write says in its name what it compares.
@@ -54,7 +54,8 @@ type DB interface {
 	// Read is for single SELECT statements outside transactions.
 	Read() Querier
 	// Tx runs fn in one durable write transaction: when Tx returns nil, what fn
-	// wrote survives the loss of power. fn must not call the network.
+	// wrote survives the loss of power. fn must not call the network, and may
+	// run again if the database undid it in favour of another transaction.
 	Tx(ctx context.Context, fn func(tx Querier) error) error
 	// Now is the database's clock.
 	Now(ctx context.Context, q Querier) (time.Time, error)
@@ -68,7 +69,8 @@ type DB interface {
 
 // A Store reads and writes Freshet's rows. It is safe for concurrent use.
 type Store struct {
-	db DB
+	db   DB
+	gaps gaps
 }
 
 // New returns a Store over db, which it will close.

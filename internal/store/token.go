@@ -300,7 +300,7 @@ type Due struct {
 }
 
 // Due lists connections whose next_at has come and whose lease is free, the
-// longest overdue first. Its cost follows the number of due rows, not of rows.
+// longest overdue first; those of a newer protocol are left to newer processes. Its cost follows the number of due rows, not of rows.
 func (s *Store) Due(ctx context.Context, limit int) ([]Due, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -308,8 +308,8 @@ func (s *Store) Due(ctx context.Context, limit int) ([]Due, error) {
 	}
 	var out []Due
 	rows, err := s.db.Read().Query(ctx, `SELECT id, name, client, provider, state, next_at FROM tokens
-		WHERE next_at IS NOT NULL AND next_at <= $1 AND (attempt = '' OR lease_until IS NULL OR lease_until <= $1)
-		ORDER BY next_at LIMIT $2`, now.UnixMilli(), limit)
+		WHERE next_at IS NOT NULL AND next_at <= $1 AND (attempt = '' OR lease_until IS NULL OR lease_until <= $1) AND protocol <= $3
+		ORDER BY next_at LIMIT $2`, now.UnixMilli(), limit, Protocol)
 	err = each(rows, err, func(r Scanner) error {
 		var d Due
 		var next *int64
@@ -330,7 +330,8 @@ func (s *Store) NextDue(ctx context.Context) (time.Time, error) {
 
 // OpenAttempts lists rows whose attempt is open although its lease is over,
 // and, with mine set, also those whose lease that owner holds: after a restart
-// the former process is known to be dead.
+// the former process is known to be dead. Those of a newer protocol are left to
+// newer processes.
 func (s *Store) OpenAttempts(ctx context.Context, mine string, limit int) ([]Token, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -338,7 +339,8 @@ func (s *Store) OpenAttempts(ctx context.Context, mine string, limit int) ([]Tok
 	}
 	var out []Token
 	rows, err := s.db.Read().Query(ctx, `SELECT `+tokenColumns+` FROM tokens
-		WHERE attempt <> '' AND (lease_until IS NULL OR lease_until <= $1 OR ($2 <> '' AND lease_owner = $2)) LIMIT $3`, now.UnixMilli(), mine, limit)
+		WHERE attempt <> '' AND (lease_until IS NULL OR lease_until <= $1 OR ($2 <> '' AND lease_owner = $2)) AND protocol <= $4 LIMIT $3`,
+		now.UnixMilli(), mine, limit, Protocol)
 	err = each(rows, err, func(r Scanner) error {
 		t, err := scanToken(r)
 		out = append(out, t)

@@ -165,6 +165,13 @@ const clock = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 // ForUpdate passes over rows that another transaction has claimed.
 func (d *DB) ForUpdate() string { return " FOR UPDATE SKIP LOCKED" }
 
+// Settled returns the number that the next transaction gets, and the lowest of
+// those under way. See [store.Settler].
+func (d *DB) Settled(ctx context.Context) (now, ended int64, err error) {
+	err = d.Read().QueryRow(ctx, `SELECT pg_snapshot_xmax(s)::text::bigint, pg_snapshot_xmin(s)::text::bigint FROM pg_current_snapshot() s`).Scan(&now, &ended)
+	return now, ended, err
+}
+
 // IsUnique reports whether err is a unique key's.
 func (d *DB) IsUnique(err error) bool { return code(err) == "23505" }
 

@@ -29,7 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		tests []test
 	}{
 		{"Seam", seam}, {"Token", tokens}, {"Attempt", attempts}, {"Due", dues}, {"Race", races},
-		{"Resource", resources}, {"Record", records}, {"Key", keys}, {"Flow", flows}, {"Outbox", letters}, {"Sealed", sealed},
+		{"Resource", resources}, {"Record", records}, {"Key", keys}, {"Flow", flows}, {"Outbox", letters}, {"Sealed", sealed}, {"Replica", replicas},
 		{"Workflow", workflows},
 		{"Instance", instances},
 		{"Timer", timers}, {"Job", jobs},

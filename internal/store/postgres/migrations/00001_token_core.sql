@@ -140,7 +140,20 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_due ON outbox (next_at);
 
+-- The processes that share the database. One that stops with nothing left to
+-- store takes its row away.
+CREATE TABLE replicas (
+	id         TEXT COLLATE "C" PRIMARY KEY,
+	place      TEXT NOT NULL,
+	version    TEXT NOT NULL,
+	protocol   BIGINT NOT NULL,
+	spilled    BIGINT NOT NULL DEFAULT 0,
+	started_at BIGINT NOT NULL,
+	seen_at    BIGINT NOT NULL
+);
+
 -- +goose Down
+DROP TABLE replicas;
 DROP TABLE outbox;
 DROP TABLE flows;
 DROP TABLE api_keys;

@@ -135,7 +135,20 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (next_at);
 
+-- The processes that share the database. One that stops with nothing left to
+-- store takes its row away.
+CREATE TABLE replicas (
+	id         TEXT PRIMARY KEY,
+	place      TEXT NOT NULL,
+	version    TEXT NOT NULL,
+	protocol   INTEGER NOT NULL,
+	spilled    INTEGER NOT NULL DEFAULT 0,
+	started_at INTEGER NOT NULL,
+	seen_at    INTEGER NOT NULL
+) STRICT;
+
 -- +goose Down
+DROP TABLE replicas;
 DROP TABLE outbox;
 DROP TABLE flows;
 DROP TABLE api_keys;
