@@ -110,6 +110,7 @@ const (
 	ReasonProviderIncident Reason = "provider_incident"
 	ReasonUnreadable       Reason = "unreadable_row"
 	ReasonRestored         Reason = "restored_store"
+	ReasonNewerVersion     Reason = "newer_version"
 )
 
 // A Status is what is known of a connection without opening its token.

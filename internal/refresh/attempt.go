@@ -18,6 +18,10 @@ const dbWait = 10 * time.Second
 // errMoved says that the row is no longer what the attempt began with.
 var errMoved = errors.New("the row moved on")
 
+// outlast is how long an attempt waits in all for those of other processes:
+// for one whose lease has to lapse, and for the one after it.
+const outlast = 90 * time.Second
+
 // refresh brings the connection a newer token, or says why there is none. It
 // runs detached from every caller.
 func (c *Conn) refresh(cause Cause) (*view, error) {
@@ -26,7 +30,7 @@ func (c *Conn) refresh(cause Cause) (*view, error) {
 	if v := c.view.Load(); v != nil {
 		before = v.row.Gen
 	}
-	for range 20 {
+	for moves := 0; moves < 20 && c.s.o.Now().Sub(began) < outlast; moves++ {
 		v, err := c.reread()
 		if err != nil {
 			return nil, err
@@ -43,22 +47,58 @@ func (c *Conn) refresh(cause Cause) (*view, error) {
 		if err != nil {
 			return nil, c.latch(v, err)
 		}
+		if held, err := c.held(v); err != nil {
+			return nil, err
+		} else if held {
+			moves-- // to wait for another process is not to be overtaken by it
+			continue
+		}
 		fresh, err := c.attempt(v, cause, began)
 		if !errors.Is(err, errMoved) {
 			return fresh, err
 		}
-		if wait := c.leased(v); wait > 0 {
-			// Another process holds the lease and will publish soon.
-			t := time.NewTimer(min(wait, 250*time.Millisecond))
-			select {
-			case <-t.C:
-			case <-c.s.life.Done():
-				t.Stop()
-				return nil, c.s.life.Err()
-			}
-		}
 	}
 	return nil, fmt.Errorf("refresh %s: the row keeps moving: %w", c.name, store.ErrStale)
+}
+
+// held reports whether another process has the row, after it has waited for a
+// change. An attempt whose lease has lapsed is closed as the sweep does it:
+// what its process sent may have been answered.
+func (c *Conn) held(v *view) (bool, error) {
+	if v.row.Protocol > store.Protocol {
+		return false, &freshet.StateError{Name: c.name, State: freshet.StateAttention, Reason: freshet.ReasonNewerVersion, RetryAfter: 5 * time.Second,
+			Detail: fmt.Sprintf("a process of a newer version refreshes this connection by protocol %d, this one knows %d; it serves what it has until it is upgraded", v.row.Protocol, store.Protocol)}
+	}
+	if v.row.Attempt == "" {
+		return false, nil
+	}
+	stir := c.stirred()
+	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
+	defer cancel()
+	now, err := c.s.o.Store.Now(ctx)
+	if err != nil {
+		return false, c.unavailable("the store does not answer", err)
+	}
+	wait := v.row.LeaseUntil.Sub(now)
+	if wait <= 0 {
+		row, err := c.s.o.Store.Token(ctx, v.row.ID)
+		if err == nil && row.Attempt == v.row.Attempt {
+			err = c.s.abandon(ctx, row)
+		}
+		if err != nil && !errors.Is(err, store.ErrStale) && !errors.Is(err, store.ErrNotFound) {
+			return false, c.unavailable("the store does not answer", err)
+		}
+		return true, nil
+	}
+	t := time.NewTimer(min(wait, 250*time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-stir:
+	case <-c.s.life.Done():
+		return false, c.s.life.Err()
+	}
+	return true, nil
 }
 
 // reread loads definition and row from the store, whatever is cached.
@@ -88,21 +128,6 @@ func (c *Conn) reread() (*view, error) {
 func (c *Conn) unavailable(detail string, err error) error {
 	return fmt.Errorf("refresh %s: %w", c.name, errors.Join(&freshet.StateError{Name: c.name, State: freshet.StateAttention, Reason: "store_unavailable",
 		Detail: detail, RetryAfter: 5 * time.Second}, err))
-}
-
-// leased returns how long another process's lease still holds.
-func (c *Conn) leased(v *view) time.Duration {
-	ctx, cancel := context.WithTimeout(context.Background(), dbWait)
-	defer cancel()
-	row, err := c.s.o.Store.Token(ctx, v.def.ID)
-	if err != nil || row.Attempt == "" || row.Gen != v.row.Gen {
-		return 0
-	}
-	now, err := c.s.o.Store.Now(ctx)
-	if err != nil {
-		return 0
-	}
-	return row.LeaseUntil.Sub(now)
 }
 
 // latch stores that only a person can help, when a look at the token says so

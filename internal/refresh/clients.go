@@ -25,6 +25,21 @@ func (cs *clients) load(rows []store.Client) {
 	}
 }
 
+// merge takes over the rows of all processes. A wait that this one has begun
+// for its probe is kept.
+func (cs *clients) merge(rows []store.Client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	m := make(map[string]*store.Client, len(rows))
+	for _, r := range rows {
+		if old := cs.m[r.Key]; old != nil && old.NotBefore.After(r.NotBefore) {
+			r.NotBefore = old.NotBefore
+		}
+		m[r.Key] = &r
+	}
+	cs.m = m
+}
+
 func (cs *clients) len() int {
 	cs.mu.RLock()
 	defer cs.mu.RUnlock()

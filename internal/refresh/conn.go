@@ -44,9 +44,10 @@ type Conn struct {
 	seen atomic.Int64 // how often it was invalidated
 
 	mu      sync.Mutex
-	flight  *flight // under way
-	next    *flight // waits for flight to end
-	rest    int64   // the generation that was refused although fresh
+	flight  *flight       // under way
+	next    *flight       // waits for flight to end
+	stir    chan struct{} // closed when another process has changed the row; nil: nobody waits
+	rest    int64         // the generation that was refused although fresh
 	restEnd time.Time
 	forced  []time.Time // refreshes after repeated refusals
 	sent    []time.Time // requests, for providers with a quota
@@ -253,6 +254,24 @@ func (c *Conn) Force(ctx context.Context, rejected int64) (Reading, error) {
 	return Reading{Token: fresh.tok, Until: fresh.until}, nil
 }
 
+// Renew refreshes now, however fresh the token is, because a schedule says so.
+// Nobody looks on: unlike Force it keeps to what the provider's last answer
+// said, and rests while the background does.
+func (c *Conn) Renew(ctx context.Context) (Reading, error) {
+	v, err := c.load(ctx)
+	if err != nil {
+		return Reading{}, err
+	}
+	if why := c.s.Paused(); why != "" {
+		return Reading{}, fmt.Errorf("refresh %s: background refresh rests: %s", c.name, why)
+	}
+	fresh, err := c.join(ctx, v, CauseSchedule)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{Token: fresh.tok, Until: fresh.until}, nil
+}
+
 // load returns a view that is not marked for reload, reading the row if need
 // be.
 func (c *Conn) load(ctx context.Context) (*view, error) {
@@ -366,6 +385,26 @@ func (c *Conn) invalidate() {
 		if c.view.CompareAndSwap(old, &v) {
 			return
 		}
+	}
+}
+
+// stirred returns a channel that is closed when another process is known to
+// have changed the row.
+func (c *Conn) stirred() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stir == nil {
+		c.stir = make(chan struct{})
+	}
+	return c.stir
+}
+
+func (c *Conn) stirUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stir != nil {
+		close(c.stir)
+		c.stir = nil
 	}
 }
 

@@ -294,6 +294,32 @@ func (s *Source) Invalidate(ctx context.Context, clients []string, names ...stri
 	return errors.Join(errs...)
 }
 
+// Moved tells that another process has stored a generation of a connection; 0
+// says that whatever is cached of it may be wrong. What this process knows
+// already is left alone.
+func (s *Source) Moved(name string, generation int64) {
+	c, ok := s.conns.Load(name)
+	if !ok {
+		return
+	}
+	if v := c.(*Conn).view.Load(); v != nil && generation > 0 && v.row.Gen >= generation {
+		return
+	}
+	c.(*Conn).invalidate()
+	c.(*Conn).stirUp()
+}
+
+// Reload takes over what other processes have stored of registrations in
+// trouble.
+func (s *Source) Reload(ctx context.Context) error {
+	known, err := s.o.Store.Clients(ctx)
+	if err != nil {
+		return fmt.Errorf("refresh: read clients: %w", err)
+	}
+	s.clients.merge(known)
+	return nil
+}
+
 // nudge makes the scheduler look at once.
 func (s *Source) nudge() {
 	select {
