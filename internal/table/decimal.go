@@ -54,7 +54,7 @@ func parseDecimal(text string, scale int) (Decimal, error) {
 	if scaled.Sign() < 0 {
 		num.Neg(num)
 	}
-	if !num.IsInt64() {
+	if !num.IsInt64() || num.Int64() == -1<<63 { // the last one is where filters cut numbers that are less
 		return Decimal{}, errRange
 	}
 	return Decimal{num.Int64(), scale}, nil
