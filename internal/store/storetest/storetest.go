@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"Seam", seam}, {"Token", tokens}, {"Attempt", attempts}, {"Due", dues}, {"Race", races},
 		{"Resource", resources}, {"Record", records}, {"Key", keys}, {"Flow", flows}, {"Outbox", letters}, {"Sealed", sealed}, {"Replica", replicas},
 		{"Workflow", workflows},
+		{"Run", runs},
 		{"Instance", instances},
 		{"Timer", timers}, {"Job", jobs},
 	} {
