@@ -37,6 +37,8 @@ const (
 	ResourceDelete = "resource.delete"
 	Export         = "resource.export"
 	Reveal         = "resource.reveal" // an export with its secrets
+	RunCancel      = "run.cancel"
+	RunRetry       = "run.retry"
 	KeyCreate      = "key.create"
 	KeyRevoke      = "key.revoke"
 	KeyUse         = "key.use"     // a look at anything that is recorded as nothing else

@@ -21,6 +21,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
+	"github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/upstream"
 	"github.com/freshet-dev/freshet/internal/vault"
@@ -37,6 +38,9 @@ type Options struct {
 	Gate     *Gate
 	Flows    *flow.Flows
 	BaseURL  string // without a slash at its end
+
+	Journal *run.Journal // nil: there are no runs
+	Runs    Runs         // nil: runs can be looked at and nothing else
 
 	Backup  func(ctx context.Context, w io.Writer) error     // writes a consistent copy of the store; nil: there is no such endpoint
 	Doctor  func(ctx context.Context) (doctor.Report, error) // nil: there is no such endpoint
@@ -59,6 +63,7 @@ type API struct {
 	tokens  rendered
 	forced  forced
 	hub     *hub
+	runs    runFeed
 	ready   atomic.Bool
 	probe   probe
 	reading atomic.Int64 // token reads that wait for a refresh
@@ -94,6 +99,7 @@ func New(o Options) (*API, error) {
 	a.operateEndpoints()
 	a.probeEndpoints()
 	a.callbackEndpoints()
+	a.runEndpoints()
 	a.laterEndpoints()
 	if err := a.resourceEndpoints(); err != nil { // after the others, whose paths they end where
 		return nil, err
@@ -187,6 +193,10 @@ type rule struct {
 	action  string
 	subject func(r *http.Request) string
 	own     bool // the endpoint writes its row itself, because it knows more
+	// admit finds the caller in place of verb and name, which then are what the
+	// documentation says unless scope is.
+	admit func(r *http.Request) (*access.Caller, error)
+	scope string
 }
 
 // A call is a request whose caller is known.
@@ -207,11 +217,17 @@ func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
 // enter admits a request and puts it on record.
 func (a *API) enter(w http.ResponseWriter, r *http.Request, u rule) (*call, error) {
-	name := ""
-	if u.name != "" {
-		name = r.PathValue(u.name)
+	admit := u.admit
+	if admit == nil {
+		admit = func(r *http.Request) (*access.Caller, error) {
+			name := ""
+			if u.name != "" {
+				name = r.PathValue(u.name)
+			}
+			return a.gate.admit(r, u.verb, name)
+		}
 	}
-	c, err := a.gate.admit(r, u.verb, name)
+	c, err := admit(r)
 	if err != nil {
 		return nil, err
 	}

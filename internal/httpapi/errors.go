@@ -42,6 +42,9 @@ func lookup(err error) *problem.Problem {
 	if p := identity(err); p != nil {
 		return p
 	}
+	if p := runProblem(err); p != nil {
+		return p
+	}
 	if f, ok := errors.AsType[resource.Faults](err); ok {
 		return faults(f)
 	}

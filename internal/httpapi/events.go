@@ -92,7 +92,7 @@ func (a *API) eventEndpoints() {
 		})
 
 	stream := huma.Operation{OperationID: "stream", Method: http.MethodGet, Path: "/api/v1/stream", Summary: "Events as they happen", Tags: []string{"events"},
-		Description: "Server-sent events: connection states and refreshes. Each has an id; a client that comes back with Last-Event-ID misses nothing. The stream ends when the key is revoked.",
+		Description: "Server-sent events: connection states, refreshes and runs. What the list of events holds has an id, so that a client that comes back with Last-Event-ID misses nothing of it; runs that this process began, suspended and ended are told of as they are, without one. The stream ends when the key is revoked.",
 		Responses:   map[string]*huma.Response{"200": {Description: "A stream.", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}}}}
 	a.handle(stream, all, func(w http.ResponseWriter, r *http.Request, c *call) {
 		if accept := r.Header.Get("Accept"); accept != "" && !wantsStream(r) && accept != "*/*" {

@@ -18,7 +18,6 @@ var later = []struct {
 	what string
 }{
 	{"/api/v1/workflows", access.Read, "workflows"},
-	{"/api/v1/runs", access.Read, "runs"},
 	{"/api/v1/tables", access.Read, "tables"},
 	{"/api/v1/apps", access.Read, "apps"},
 	{"/api/v1/services", access.Read, "services"},
@@ -31,14 +30,19 @@ var later = []struct {
 // laterEndpoints say so, to those who have a key.
 func (a *API) laterEndpoints() {
 	for _, l := range later {
-		h := func(w http.ResponseWriter, r *http.Request) {
-			if _, err := a.gate.identify(r); err != nil {
-				a.fail(w, r, err)
-				return
-			}
-			problem.Write(w, http.StatusNotImplemented, "not-in-this-version", "Not in this version", l.what+" are not in this version of Freshet; /api/docs lists what is", nil)
-		}
-		a.mux.HandleFunc(l.path, h)
-		a.mux.HandleFunc(l.path+"/", h)
+		a.laterEndpoint(l.path, l.what)
 	}
+}
+
+// laterEndpoint says of everything under a path that it comes later.
+func (a *API) laterEndpoint(path, what string) {
+	h := func(w http.ResponseWriter, r *http.Request) {
+		if _, err := a.gate.identify(r); err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		problem.Write(w, http.StatusNotImplemented, "not-in-this-version", "Not in this version", what+" are not in this version of Freshet; /api/docs lists what is", nil)
+	}
+	a.mux.HandleFunc(path, h)
+	a.mux.HandleFunc(path+"/", h)
 }

@@ -34,6 +34,7 @@ func (a *API) document() huma.Config {
 				{Name: "tokens", Description: "Valid access tokens."},
 				{Name: "connections", Description: "Grants: one account at one provider each."},
 				{Name: "resources", Description: "What people declare: providers, clients, connections, webhooks, network."},
+				{Name: "runs", Description: "What ran, and every step of it."},
 				{Name: "events", Description: "What happened, as lists and as streams."},
 				{Name: "operate", Description: "Keys, audit, master key, backup."},
 			},
@@ -53,6 +54,9 @@ func (a *API) describe(op *huma.Operation, u rule) {
 	need := string(u.verb)
 	if u.verb != access.Read && u.verb != access.Admin {
 		need += ":{" + u.name + "}"
+	}
+	if u.scope != "" {
+		need = u.scope
 	}
 	op.Extensions = map[string]any{"x-scope": need}
 	op.Description = strings.TrimSpace(op.Description + "\n\nScope: " + need + ".")

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/freshet-dev/freshet/internal/problem"
+	"github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/store"
 )
 
@@ -213,10 +214,14 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, c *call, connection
 		}
 		seq = min(seq, n)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	rc := http.NewResponseController(w)
+	var runs *runSub
+	var happened <-chan run.Event
+	if connection == "" {
+		runs = a.runs.join()
+		defer a.runs.leave(runs)
+		happened = runs.c
+	}
+	rc := streaming(w)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	// What is written first tells the client that it is heard.
@@ -241,12 +246,18 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, c *call, connection
 		seq = upTo
 		select {
 		case <-more:
+		case e := <-happened:
+			b.Reset()
+			runs.events(&b, e, false)
+			if b.Len() > 0 && !send(w, rc, b.String()) {
+				return
+			}
 		case <-beat.C:
 			if !send(w, rc, ": still here\n\n") {
 				return
 			}
 		case <-c.caller.Revoked():
-			send(w, rc, "event: end\ndata: {\"reason\":\"the API key is no longer good\"}\n\n")
+			send(w, rc, keyGone)
 			return
 		case <-a.closing:
 			return
@@ -255,6 +266,9 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, c *call, connection
 		}
 	}
 }
+
+// keyGone is the last event of a stream whose key was revoked.
+const keyGone = "event: end\ndata: {\"reason\":\"the API key is no longer good\"}\n\n"
 
 func send(w http.ResponseWriter, rc *http.ResponseController, s string) bool {
 	rc.SetWriteDeadline(time.Now().Add(slowListener))
