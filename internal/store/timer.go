@@ -148,6 +148,15 @@ func (s *Store) DeleteTimer(ctx context.Context, tx Querier, id string) error {
 	return err
 }
 
+// DeleteTimersOf is DeleteTimer for all of a kind that belong to ref.
+func (s *Store) DeleteTimersOf(ctx context.Context, tx Querier, kind, ref string) error {
+	list, err := timers(ctx, tx, `SELECT `+timerColumns+` FROM timers WHERE kind = $1 AND ref = $2 ORDER BY id`, kind, ref)
+	for _, t := range list {
+		err = errors.Join(err, s.DeleteTimer(ctx, tx, t.ID))
+	}
+	return err
+}
+
 // Timer reads a timer within the change.
 func (c *Change) Timer(id string) (Timer, error) { return timer(c.ctx, c.tx, id) }
 
@@ -181,14 +190,12 @@ func (s *Store) NextTimer(ctx context.Context) (time.Time, error) {
 }
 
 // A Fire is what becomes of a timer that is due: a firing, unless it is nil, and
-// the instant that the timer waits for from then on. Remove deletes the timer:
-// it will not fire again, and nobody asks for its history.
+// the instant that the timer waits for from then on.
 type Fire struct {
 	Firing *Firing
 	Next   time.Time
-	Counts bool // against the timer's end
-	Remove bool
-	Events []Event // recorded with it, if the firing was made
+	Counts bool    // against the timer's end
+	Events []Event // recorded with it, if the firing was made or none was wanted
 }
 
 // KeepFirings is how many firings of a timer are kept.
@@ -197,8 +204,9 @@ const KeepFirings = 200
 // FireDue claims timers that are due, at most limit, oldest first, and carries
 // out what decide says of each, all in one transaction: of callers that race for
 // a timer one gets it, and of firings with the same key one is made. enqueue is
-// called for each that was made and not skipped. It returns the firings that
-// were made, and how many timers were claimed.
+// called for each that was made, and again for one that has made another be
+// skipped: it does nothing for what is enqueued already. FireDue returns the
+// firings that were made, and how many timers were claimed.
 func (s *Store) FireDue(ctx context.Context, limit int, decide func(t *Timer, now time.Time) (Fire, error), enqueue func(tx Querier, t *Timer, f *Firing) error) (made []Firing, claimed int, err error) {
 	err = s.db.Tx(ctx, func(tx Querier) error {
 		made, claimed = nil, 0
@@ -223,22 +231,18 @@ func (s *Store) FireDue(ctx context.Context, limit int, decide func(t *Timer, no
 					return err
 				}
 			}
-			if f != nil {
-				made = append(made, *f)
+			if f != nil || fire.Firing == nil {
 				if err := appendEvents(ctx, tx, now, fire.Events); err != nil {
 					return err
 				}
-				if f.Status == FiringQueued {
-					if err := enqueue(tx, t, f); err != nil {
-						return err
-					}
-				}
 			}
-			if fire.Remove {
-				if _, err := tx.Exec(ctx, `DELETE FROM timers WHERE id = $1`, t.ID); err != nil {
+			if f != nil {
+				made = append(made, *f)
+				open := *f
+				open.ID = t.Open // of one that was skipped: what it waits for, whose job may be lost
+				if err := enqueue(tx, t, &open); err != nil {
 					return err
 				}
-				continue
 			}
 			if _, err := tx.Exec(ctx, `UPDATE timers SET next_at = $1, seq = $2, fired = $3, open = $4, updated_at = $5 WHERE id = $6`,
 				ms(fire.Next), t.Seq, t.Fired, t.Open, now.UnixMilli(), t.ID); err != nil {
@@ -312,10 +316,10 @@ func (s *Store) FireNow(ctx context.Context, id string, f Firing, decide func(t 
 			return err
 		}
 		made = *got
-		if made.Status == FiringQueued {
-			if err := enqueue(tx, &t, got); err != nil {
-				return err
-			}
+		open := made
+		open.ID = t.Open
+		if err := enqueue(tx, &t, &open); err != nil {
+			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE timers SET next_at = $1, seq = $2, fired = $3, open = $4 WHERE id = $5`, ms(fire.Next), t.Seq, t.Fired, t.Open, id)
 		return err
@@ -357,28 +361,42 @@ func firings(ctx context.Context, q Querier, query string, args ...any) ([]Firin
 	return out, err
 }
 
-// BeginFiring gives a firing to whoever carries it out. Attempts tells one that
-// was begun before, by a process that died. ErrStale: it is over, or its timer
-// was deleted before it began.
-func (s *Store) BeginFiring(ctx context.Context, id string) (f Firing, err error) {
+// BeginFiring gives a firing to whoever carries it out, with its timer. Attempts
+// tells one that was begun before, by a process that died. ErrStale: it is over,
+// or its timer was deleted before it began.
+func (s *Store) BeginFiring(ctx context.Context, id string) (f Firing, t Timer, err error) {
+	gone := false
 	err = s.db.Tx(ctx, func(tx Querier) error {
 		now, err := s.db.Now(ctx, tx)
 		if err != nil {
 			return err
 		}
+		gone = false
 		f, err = scanFiring(tx.QueryRow(ctx, `UPDATE firings SET status = $1, attempts = attempts + 1, started_at = coalesce(started_at, $2)
 			WHERE id = $3 AND ended_at IS NULL RETURNING `+firingColumns, string(FiringRunning), now.UnixMilli(), id))
 		if errors.Is(err, ErrNotFound) {
 			return ErrStale
+		} else if err != nil {
+			return err
+		}
+		t, err = timer(ctx, tx, f.Timer)
+		if errors.Is(err, ErrNotFound) {
+			// Deleted while a process that has died carried it out.
+			gone = true
+			_, err = tx.Exec(ctx, `DELETE FROM firings WHERE id = $1`, id)
 		}
 		return err
 	})
-	return f, err
+	if err == nil && gone {
+		err = ErrStale
+	}
+	return f, t, err
 }
 
-// EndFiring writes down what came of a firing, and lets its timer fire again.
-// ErrStale: that was written before.
-func (s *Store) EndFiring(ctx context.Context, id string, status FiringStatus, run, message string) error {
+// EndFiring writes down what came of a firing, and lets its timer fire again; or
+// with remove deletes the timer, which will not. ErrStale: that was written
+// before.
+func (s *Store) EndFiring(ctx context.Context, id string, status FiringStatus, run, message string, remove bool) error {
 	return s.db.Tx(ctx, func(tx Querier) error {
 		now, err := s.db.Now(ctx, tx)
 		if err != nil {
@@ -390,6 +408,9 @@ func (s *Store) EndFiring(ctx context.Context, id string, status FiringStatus, r
 			return ErrStale
 		} else if err != nil {
 			return err
+		}
+		if remove {
+			return s.DeleteTimer(ctx, tx, f.Timer)
 		}
 		if _, err := tx.Exec(ctx, `UPDATE timers SET open = '' WHERE id = $1 AND open = $2`, f.Timer, id); err != nil {
 			return err

@@ -93,14 +93,15 @@ var timers = []test{
 		t := w.timer("a")
 		equal(w, t.NextAt, at(2*time.Hour))
 		equal(w, []any{t.Seq, t.Fired, t.Open}, []any{int64(1), int64(1), f.ID})
-		got, err := w.BeginFiring(w.ctx, f.ID)
+		got, of, err := w.BeginFiring(w.ctx, f.ID)
 		w.ok(err)
+		equal(w, of, t)
 		f.Status, f.Attempts, f.StartedAt = store.FiringRunning, 1, at(time.Hour)
 		equal(w, got, f)
 		w.pass(time.Minute)
-		w.ok(w.EndFiring(w.ctx, f.ID, store.FiringSucceeded, "run-1", "done"))
-		w.is(w.EndFiring(w.ctx, f.ID, store.FiringFailed, "", ""), store.ErrStale)
-		_, err = w.BeginFiring(w.ctx, f.ID)
+		w.ok(w.EndFiring(w.ctx, f.ID, store.FiringSucceeded, "run-1", "done", false))
+		w.is(w.EndFiring(w.ctx, f.ID, store.FiringFailed, "", "", false), store.ErrStale)
+		_, _, err = w.BeginFiring(w.ctx, f.ID)
 		w.is(err, store.ErrStale)
 		f.Status, f.Run, f.Message, f.EndedAt = store.FiringSucceeded, "run-1", "done", at(time.Hour+time.Minute)
 		got, err = w.Firing(w.ctx, f.ID)
@@ -115,7 +116,7 @@ var timers = []test{
 		w.hourly("a")
 		w.pass(time.Hour)
 		f := w.fire(10)
-		w.ok(w.EndFiring(w.ctx, f[0].ID, store.FiringSucceeded, "", ""))
+		w.ok(w.EndFiring(w.ctx, f[0].ID, store.FiringSucceeded, "", "", false))
 		w.hourly("a") // an apply that read before the poller wrote
 		made, claimed, err := w.FireDue(w.ctx, 10, again, func(store.Querier, *store.Timer, *store.Firing) error { w.t.Error("it is enqueued"); return nil })
 		w.ok(err)
@@ -128,14 +129,17 @@ var timers = []test{
 		w.pass(time.Hour)
 		first := w.fire(10)
 		w.pass(time.Hour)
-		second, _, err := w.FireDue(w.ctx, 10, again, func(store.Querier, *store.Timer, *store.Firing) error { w.t.Error("it is enqueued"); return nil })
+		second, _, err := w.FireDue(w.ctx, 10, again, func(_ store.Querier, _ *store.Timer, f *store.Firing) error {
+			equal(w, f.ID, first[0].ID) // what it waits for
+			return nil
+		})
 		w.ok(err)
 		equal(w, []any{second[0].Status, second[0].Seq, second[0].EndedAt}, []any{store.FiringSkipped, int64(2), at(2 * time.Hour)})
 		equal(w, w.timer("a").Open, first[0].ID)
 		equal(w, w.timer("a").Fired, 1)
-		_, err = w.BeginFiring(w.ctx, second[0].ID)
+		_, _, err = w.BeginFiring(w.ctx, second[0].ID)
 		w.is(err, store.ErrStale)
-		w.ok(w.EndFiring(w.ctx, first[0].ID, store.FiringFailed, "", "no"))
+		w.ok(w.EndFiring(w.ctx, first[0].ID, store.FiringFailed, "", "no", false))
 		w.pass(time.Hour)
 		equal(w, w.fire(10)[0].Status, store.FiringQueued)
 		list, err := w.Firings(w.ctx, "id-a", 1<<60, 10)
@@ -159,7 +163,7 @@ var timers = []test{
 		w.hourly("a", "b")
 		w.pass(time.Hour)
 		made := w.fire(10)
-		_, err := w.BeginFiring(w.ctx, made[0].ID)
+		_, _, err := w.BeginFiring(w.ctx, made[0].ID)
 		w.ok(err)
 		w.ok(w.Change(w.ctx, func(c *store.Change) error {
 			if err := c.DeleteTimer("id-a"); err != nil {
@@ -167,29 +171,31 @@ var timers = []test{
 			}
 			return c.DeleteTimer("id-b")
 		}))
-		_, err = w.BeginFiring(w.ctx, made[1].ID)
+		_, _, err = w.BeginFiring(w.ctx, made[1].ID)
 		w.is(err, store.ErrStale)
-		w.ok(w.EndFiring(w.ctx, made[0].ID, store.FiringSucceeded, "", ""))
+		w.ok(w.EndFiring(w.ctx, made[0].ID, store.FiringSucceeded, "", "", false))
 		_, err = w.Firing(w.ctx, made[0].ID)
 		w.is(err, store.ErrNotFound)
 		w.pass(time.Hour)
 		equal(w, len(w.fire(10)), 0)
 	}},
-	{"a timer that is removed with its firing leaves nothing when that ends", func(w *world) {
+	{"a timer that is removed with its firing leaves nothing but events", func(w *world) {
 		w.hourly("a")
 		w.pass(time.Hour)
 		made, _, err := w.FireDue(w.ctx, 10, func(t *store.Timer, now time.Time) (store.Fire, error) {
 			f, err := again(t, now)
-			f.Remove = true
-			f.Events = []store.Event{{Type: "schedule.missed", Detail: map[string]any{"schedule": t.Name}}}
+			f.Next, f.Events = time.Time{}, []store.Event{{Type: "schedule.missed", Detail: map[string]any{"schedule": t.Name}}}
 			return f, err
 		}, nothing)
 		w.ok(err)
+		next, err := w.NextTimer(w.ctx)
+		w.ok(err)
+		equal(w, next, time.Time{})
+		_, _, err = w.BeginFiring(w.ctx, made[0].ID)
+		w.ok(err)
+		w.ok(w.EndFiring(w.ctx, made[0].ID, store.FiringSucceeded, "", "", true))
 		_, err = w.Timer(w.ctx, "id-a")
 		w.is(err, store.ErrNotFound)
-		_, err = w.BeginFiring(w.ctx, made[0].ID)
-		w.ok(err)
-		w.ok(w.EndFiring(w.ctx, made[0].ID, store.FiringSucceeded, "", ""))
 		_, err = w.Firing(w.ctx, made[0].ID)
 		w.is(err, store.ErrNotFound)
 		events, err := w.Events(w.ctx, "", 0, 10)
@@ -203,6 +209,7 @@ var timers = []test{
 		ask := func(id, key string) (store.Firing, error) {
 			return w.FireNow(w.ctx, "id-a", store.Firing{ID: id, Key: key, Cause: "hook", Nominal: w.now(), Input: `{"a":1}`}, stay, func(_ store.Querier, t *store.Timer, f *store.Firing) error {
 				enqueued++
+				equal(w, f.ID, "f1")
 				return nil
 			})
 		}
@@ -215,7 +222,7 @@ var timers = []test{
 		f3, err := ask("f3", "k2")
 		w.ok(err)
 		equal(w, f3.Status, store.FiringSkipped)
-		equal(w, enqueued, 1)
+		equal(w, enqueued, 2)
 		t := w.timer("a")
 		equal(w, []any{t.NextAt, t.Open, t.Seq, t.Fired}, []any{at(time.Hour), "f1", int64(2), int64(0)})
 		_, err = w.FireNow(w.ctx, "none", store.Firing{ID: "x", Key: "k"}, stay, nothing)
@@ -226,7 +233,7 @@ var timers = []test{
 		for range store.KeepFirings + 10 {
 			w.pass(time.Hour)
 			for _, f := range w.fire(1) {
-				w.ok(w.EndFiring(w.ctx, f.ID, store.FiringSucceeded, "", ""))
+				w.ok(w.EndFiring(w.ctx, f.ID, store.FiringSucceeded, "", "", false))
 			}
 		}
 		list, err := w.Firings(w.ctx, "id-a", 1<<60, 1000)
@@ -254,7 +261,7 @@ var timers = []test{
 					}
 					mu.Unlock()
 					for _, f := range made {
-						if err := w.EndFiring(w.ctx, f.ID, store.FiringSucceeded, "", ""); err != nil {
+						if err := w.EndFiring(w.ctx, f.ID, store.FiringSucceeded, "", "", false); err != nil {
 							return err
 						}
 					}
