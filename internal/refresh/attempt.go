@@ -18,7 +18,7 @@ const dbWait = 10 * time.Second
 // errMoved says that the row is no longer what the attempt began with.
 var errMoved = errors.New("the row moved on")
 
-// outlast is how long an attempt waits in all for those of other processes:
+// outlast is how long a caller waits in all for those of other processes:
 // for one whose lease has to lapse, and for the one after it.
 const outlast = 90 * time.Second
 
