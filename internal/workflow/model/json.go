@@ -166,10 +166,6 @@ func Marshal(v any) ([]byte, error) {
 
 // Unmarshal reads what Marshal wrote, and any other JSON.
 func Unmarshal(b []byte) (any, error) {
-	// An object takes three levels of its stored form.
-	if err := checkDepth(b, 3*(MaxDepth+1)); err != nil {
-		return nil, err
-	}
 	d := Decoder{Mark: mark}
 	return d.Decode(b)
 }
@@ -339,14 +335,19 @@ func appendString(b []byte, s string) []byte {
 // A Decoder reads what an [Encoder] of the same Mark wrote.
 type Decoder struct{ Mark string }
 
-// Decode reads one value.
+// Decode reads one value of at most [MaxDepth] levels.
 func (d *Decoder) Decode(b []byte) (any, error) {
-	v, err := decode(b)
-	if err != nil {
+	marked := bytes.Contains(b, []byte(d.Mark))
+	levels := MaxDepth
+	if marked {
+		levels = 3 * (MaxDepth + 1) // an object takes three levels of its marked form
+	}
+	if err := checkDepth(b, levels); err != nil {
 		return nil, err
 	}
-	if !bytes.Contains(b, []byte(d.Mark)) {
-		return v, nil
+	v, err := decode(b)
+	if err != nil || !marked {
+		return v, err
 	}
 	return d.restore(v), nil
 }
