@@ -7,7 +7,7 @@ import (
 )
 
 type benchCmd struct {
-	Profile string `arg:"" optional:"" help:"reads, proxy, inprocess, waiters, start or scale; without it all."`
+	Profile string `arg:"" optional:"" help:"reads, proxy, inprocess, waiters, storm, start or scale; without it all."`
 	Report  string `placeholder:"FILE" help:"Write the figures as Markdown."`
 	Output  string `default:"table" enum:"table,json" help:"table or json."`
 }

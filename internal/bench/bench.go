@@ -24,8 +24,11 @@ type Options struct {
 	Log     io.Writer // what children say
 	Report  string    // a Markdown file to write; "": none
 	Version string
-	Rounds  int           // paired rounds; 0: 7
-	Each    time.Duration // of one round; 0: 1 s
+	// DatabaseURL is an empty PostgreSQL for the profiles that can use one; "":
+	// the embedded store.
+	DatabaseURL string
+	Rounds      int           // paired rounds; 0: 7
+	Each        time.Duration // of one round; 0: 1 s
 }
 
 // A Row is one figure.
@@ -57,6 +60,7 @@ var profiles = []profile{
 	{"proxy", "proxied calls, against httputil.ReverseProxy with x/oauth2.Transport", (*runner).proxied},
 	{"inprocess", "cached reads in a Go program, against x/oauth2.ReuseTokenSource", (*runner).inprocess},
 	{"waiters", "5,000 callers of one expired token", (*runner).waiters},
+	{"storm", "one token read by an open loop of 1,000 a second, times counted from when each read was due: at rest, while 10,000 other connections are refreshed, and while a provider hangs", (*runner).storm},
 	{"start", "cold start on an existing store, and memory at rest", (*runner).startup},
 	{"scale", "100,000 connections: start and memory", (*runner).scale},
 }
@@ -172,6 +176,14 @@ connections:
   crm: { client: c, grant: client_credentials, api: { base_url: %q } }
 `, provider+"/token", api)
 	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// database are the flags that choose the store.
+func (r *runner) database() []string {
+	if r.o.DatabaseURL == "" {
+		return nil
+	}
+	return []string{"--database-url", r.o.DatabaseURL}
 }
 
 func (r *runner) data(name string) string { return filepath.Join(r.dir, name) }
