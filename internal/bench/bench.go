@@ -15,9 +15,12 @@ import (
 	"github.com/freshet-dev/freshet/internal/emulator"
 )
 
+// All is every profile, with those that take minutes.
+const All = "all"
+
 // Options say what to measure.
 type Options struct {
-	Profile string    // one of Profiles; "" is all
+	Profile string    // one of Profiles, or All; "" is those that take seconds
 	Exe     string    // this binary
 	Out     io.Writer // progress and the table
 	JSON    bool      // the report as JSON on Out, progress on Log
@@ -53,16 +56,19 @@ type profile struct {
 	name string
 	doc  string
 	run  func(*runner, context.Context) error
+	long bool // minutes, and gigabytes: only if it is named, or all are
 }
 
 var profiles = []profile{
-	{"reads", "token reads over HTTP, against a bare handler that answers the same bytes", (*runner).reads},
-	{"proxy", "proxied calls, against httputil.ReverseProxy with x/oauth2.Transport", (*runner).proxied},
-	{"inprocess", "cached reads in a Go program, against x/oauth2.ReuseTokenSource", (*runner).inprocess},
-	{"waiters", "5,000 callers of one expired token", (*runner).waiters},
-	{"storm", "one token read by an open loop of 1,000 a second, times counted from when each read was due: at rest, while 10,000 other connections are refreshed, and while a provider hangs", (*runner).storm},
-	{"start", "cold start on an existing store, and memory at rest", (*runner).startup},
-	{"scale", "100,000 connections: start and memory", (*runner).scale},
+	{"reads", "token reads over HTTP, against a bare handler that answers the same bytes", (*runner).reads, false},
+	{"proxy", "proxied calls, against httputil.ReverseProxy with x/oauth2.Transport", (*runner).proxied, false},
+	{"inprocess", "cached reads in a Go program, against x/oauth2.ReuseTokenSource", (*runner).inprocess, false},
+	{"waiters", "5,000 callers of one expired token", (*runner).waiters, false},
+	{"storm", "one token read by an open loop of 1,000 a second, times counted from when each read was due: at rest, while 10,000 other connections are refreshed, and while a provider hangs", (*runner).storm, false},
+	{"start", "cold start on an existing store, and memory at rest", (*runner).startup, false},
+	{"scale", "100,000 connections: start and memory", (*runner).scale, false},
+	{"million", "1,000,000 connections: start, memory, and what it costs to look for those that are due", (*runner).million, true},
+	{"replicas", "refreshes with a fast provider by one, two and three servers over one PostgreSQL", (*runner).replicas, true},
 }
 
 // Profiles lists the names.
@@ -113,8 +119,8 @@ func Run(ctx context.Context, o Options) error {
 	if o.Each == 0 {
 		o.Each = time.Second
 	}
-	if o.Profile != "" && !slices.Contains(Profiles(), o.Profile) {
-		return fmt.Errorf("no profile %q: there are %s", o.Profile, strings.Join(Profiles(), ", "))
+	if o.Profile != "" && o.Profile != All && !slices.Contains(Profiles(), o.Profile) {
+		return fmt.Errorf("no profile %q: there are %s, and %s", o.Profile, strings.Join(Profiles(), ", "), All)
 	}
 	dir, err := os.MkdirTemp("", "freshet-bench-")
 	if err != nil {
@@ -124,7 +130,7 @@ func Run(ctx context.Context, o Options) error {
 	r := &runner{o: o, dir: dir, report: Report{At: time.Now().UTC().Truncate(time.Second), Version: o.Version,
 		Machine: fmt.Sprintf("%d cores, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())}}
 	for _, p := range profiles {
-		if o.Profile != "" && o.Profile != p.name {
+		if o.Profile == "" && p.long || o.Profile != "" && o.Profile != All && o.Profile != p.name {
 			continue
 		}
 		r.progress("%s: %s", p.name, p.doc)
