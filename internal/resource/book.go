@@ -69,6 +69,12 @@ type Options struct {
 	ProofKey func(id freshet.ConnectionID) (freshet.Secret, error)
 	// HoldsToken reports whether a connection has a token. nil: nobody knows.
 	HoldsToken func(ctx context.Context, id freshet.ConnectionID) (bool, error)
+	// Workflows checks definitions of workflows. nil: their form alone is
+	// checked.
+	Workflows WorkflowChecker
+	// Tables compares tables with what is there. nil: their form alone is
+	// checked.
+	Tables TableChecker
 	// CacheSize bounds the definitions kept in memory; 0: 8192.
 	CacheSize int
 }

@@ -22,6 +22,29 @@ import (
 // which an apply over the same store takes for the stored value; with reveal
 // they are written in clear. It holds a page of resources at a time.
 func (b *Book) Export(ctx context.Context, w io.Writer, k Key, reveal bool) error {
+	if reveal {
+		return b.export(ctx, w, k, showSecrets)
+	}
+	return b.export(ctx, w, k, showNothing)
+}
+
+// ExportDocuments is Export, with the files that resources are made of, such as
+// definitions of workflows, in place: for administrators, because old files hold
+// old credentials.
+func (b *Book) ExportDocuments(ctx context.Context, w io.Writer, k Key) error {
+	return b.export(ctx, w, k, showDocuments)
+}
+
+// A show says which sealed values an export writes in clear.
+type show int
+
+const (
+	showNothing show = iota
+	showDocuments
+	showSecrets
+)
+
+func (b *Book) export(ctx context.Context, w io.Writer, k Key, reveal show) error {
 	kinds := b.reg.Kinds()
 	if k.Kind != "" {
 		kind, ok := b.reg.Kind(k.Kind)
@@ -38,7 +61,7 @@ func (b *Book) Export(ctx context.Context, w io.Writer, k Key, reveal bool) erro
 	return nil
 }
 
-func (b *Book) exportKind(ctx context.Context, w io.Writer, k *Kind, name string, reveal bool) error {
+func (b *Book) exportKind(ctx context.Context, w io.Writer, k *Kind, name string, reveal show) error {
 	if name != "" || k.Single {
 		if k.Single {
 			if name != "" && name != k.Name {
@@ -91,9 +114,9 @@ func ignoreNotFound(err error) error {
 }
 
 // exportRow writes a resource, indented below its kind.
-func (b *Book) exportRow(w io.Writer, k *Kind, row store.Resource, reveal bool) error {
+func (b *Book) exportRow(w io.Writer, k *Kind, row store.Resource, reveal show) error {
 	var secrets map[string]freshet.Secret
-	if reveal {
+	if reveal == showSecrets || reveal == showDocuments && len(b.reg.forms[k.typ].Documents) > 0 {
 		var err error
 		if secrets, err = b.open(row); err != nil {
 			return err
@@ -105,7 +128,10 @@ func (b *Book) exportRow(w io.Writer, k *Kind, row store.Resource, reveal bool) 
 	if err := dec.Decode(&tree); err != nil {
 		return fmt.Errorf("read %s: %w", Key{k.Name, row.Name}, err)
 	}
-	x := exporter{r: b.reg, secrets: secrets}
+	x := exporter{r: b.reg, secrets: secrets, all: reveal == showSecrets}
+	if err := x.open(k, row.Spec); err != nil {
+		return fmt.Errorf("read %s: %w", Key{k.Name, row.Name}, err)
+	}
 	body := x.node(k.typ, tree, "")
 	doc := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode(row.Name), body}}
 	var out bytes.Buffer
@@ -131,7 +157,10 @@ func (b *Book) exportRow(w io.Writer, k *Kind, row store.Resource, reveal bool) 
 
 type exporter struct {
 	r       *Registry
+	hidden  map[string]freshet.Secret // by place: those that the type does not tell
+	columns []string                  // of a table, in order
 	secrets map[string]freshet.Secret // nil: not revealed
+	all     bool                      // else documents only
 }
 
 // node turns a spec into YAML, fields in the order of the Go type.
@@ -148,7 +177,7 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 		if o := x.r.objects[t]; o != nil {
 			for _, f := range o.fields {
 				if m, ok := v[f.name]; ok {
-					n.Content = append(n.Content, textNode(f.name), x.node(f.typ, m, join(path, f.name)))
+					n.Content = append(n.Content, textNode(f.name), x.field(f, m, join(path, f.name)))
 				}
 			}
 			return n
@@ -157,11 +186,14 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 		if t.Kind() == reflect.Map {
 			elem = t.Elem()
 		}
-		for _, name := range sortedKeys(v) {
+		for _, name := range x.names(t, v) {
 			n.Content = append(n.Content, textNode(name), x.node(elem, v[name], join(path, name)))
 		}
 		return n
 	case []any:
+		if name := x.r.forms[t].Name; name != "" {
+			return x.named(t, name, v, path)
+		}
 		n := &yaml.Node{Kind: yaml.SequenceNode}
 		elem := reflect.TypeFor[any]()
 		if t.Kind() == reflect.Slice {
@@ -178,8 +210,11 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 		}
 		return n
 	case string:
-		if t == secretType && x.secrets != nil {
+		if t == secretType && x.all {
 			v = x.secrets[path].Reveal()
+		}
+		if s, ok := x.hidden[path]; ok {
+			v = s.Reveal()
 		}
 		return textNode(strings.ReplaceAll(v, "${", "$${"))
 	case json.Number:
@@ -188,6 +223,27 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(v)}
 	}
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
+}
+
+// field writes a field, which may be of those that a Form marks.
+func (x *exporter) field(f field, v any, path string) *yaml.Node {
+	switch values, _ := v.(map[string]any); {
+	case f.document != "" && x.secrets != nil:
+		return textNode(strings.ReplaceAll(x.secrets[path].Reveal(), "${", "$${"))
+	case f.any && x.all:
+		n := &yaml.Node{Kind: yaml.MappingNode}
+		for _, name := range sortedKeys(values) {
+			dec := json.NewDecoder(strings.NewReader(x.secrets[join(path, name)].Reveal()))
+			dec.UseNumber()
+			var value any
+			if err := dec.Decode(&value); err != nil {
+				value = nil // sealed by a version that knew better
+			}
+			n.Content = append(n.Content, textNode(name), x.node(reflect.TypeFor[any](), value, join(path, name)))
+		}
+		return n
+	}
+	return x.node(f.typ, v, path)
 }
 
 // textNode chooses how a text is written, so that it reads back as the same:

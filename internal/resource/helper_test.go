@@ -77,6 +77,13 @@ func (e env) Secret(string, string) (freshet.Secret, string, error) {
 	return freshet.Secret{}, "", errors.New("there is no file")
 }
 
+func (e env) Document(_, path string) (string, error) {
+	if v, ok := e["file "+path]; ok {
+		return v, nil
+	}
+	return "", errors.New("there is no file")
+}
+
 func mustRegistry(t testing.TB) *resource.Registry {
 	t.Helper()
 	r, err := resource.NewRegistry(resource.Core()...)

@@ -43,6 +43,9 @@ type Kind struct {
 	words map[reflect.Type]map[string][]string
 	refs  func(v any) []Ref
 	check func(c *Check, name string, v any)
+
+	// conceal takes secrets out of a tree whose type does not tell them.
+	conceal func(d *decoder, tree any) bool
 }
 
 // A Spec describes a kind over its Go type, whose json tags are the fields of
@@ -63,6 +66,15 @@ type Spec[T any] struct {
 type Form struct {
 	One  bool   // a list may be its only element
 	Text string // an object may be text: the value of this field
+	Name string // a list of objects may be names with values, in order: this field is the name
+
+	// Documents are fields of type freshet.Secret that hold a whole file, each
+	// with the field that names it instead: definition: file. They may be long,
+	// and administrators see them in exports.
+	Documents map[string]string
+	// Any are fields of type map[string]freshet.Secret whose values may be
+	// anything; each is kept as its JSON.
+	Any []string
 }
 
 // Define makes a Kind of its description.
@@ -102,8 +114,8 @@ func Core() []Kind {
 		connections(),
 		webhooks(),
 		Later("console", "console"),
-		Later("tables", "table"),
-		Later("workflows", "workflow"),
+		tables(),
+		workflows(),
 		schedules(),
 		Later("apps", "app"),
 		Later("services", "service"),

@@ -23,6 +23,8 @@ const (
 	maxDepth   = 48       // objects and lists inside each other
 	maxAliased = 100_000  // values of one file that come by way of aliases
 	maxText    = 64 << 10 // bytes of one text or secret
+
+	maxDocument = 8 << 20 // bytes of one file that a resource is made of
 )
 
 // parse turns a file into documents. Both forms become YAML nodes with their

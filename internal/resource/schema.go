@@ -67,6 +67,9 @@ func (s *schemer) of(t reflect.Type, words []string) map[string]any {
 				},
 			}
 		})
+	case form.Name != "":
+		one := s.of(t.Elem(), words)
+		return map[string]any{"oneOf": []any{map[string]any{"type": "object", "additionalProperties": one}, map[string]any{"type": "array", "items": one}}}
 	case form.One:
 		one := s.of(t.Elem(), words)
 		return map[string]any{"oneOf": []any{one, map[string]any{"type": "array", "items": one}}}
@@ -122,8 +125,18 @@ func (s *schemer) object(t reflect.Type) map[string]any {
 	o := s.r.objects[t]
 	props := map[string]any{}
 	required := []string{}
+	var eitherOr []any
 	for _, f := range o.fields {
 		props[f.name] = described(s.of(f.typ, f.words), docOf(t, f.name))
+		switch {
+		case f.any:
+			props[f.name] = described(map[string]any{"type": "object"}, docOf(t, f.name))
+		case f.document != "":
+			props[f.document] = map[string]any{"type": "string", "description": "The file of " + f.name + ": a path, relative to this file."}
+			props[f.name] = described(map[string]any{"type": "string"}, docOf(t, f.name))
+			eitherOr = append(eitherOr, map[string]any{"required": []string{f.name}}, map[string]any{"required": []string{f.document}})
+			continue
+		}
 		if f.required {
 			required = append(required, f.name)
 		}
@@ -131,6 +144,9 @@ func (s *schemer) object(t reflect.Type) map[string]any {
 	out := described(map[string]any{"type": "object", "properties": props, "additionalProperties": false}, docOf(t, ""))
 	if len(required) > 0 {
 		out["required"] = required
+	}
+	if len(eitherOr) > 0 {
+		out["oneOf"] = eitherOr
 	}
 	if form := s.r.forms[t]; form.Text != "" {
 		text := s.of(o.fields[o.byName[form.Text]].typ, o.fields[o.byName[form.Text]].words)

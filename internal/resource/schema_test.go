@@ -194,7 +194,10 @@ func TestSchema(t *testing.T) {
 		{"providers: {a: {rotation: {kind: sometimes}, request: {params: {n: 1, b: true}}}}", true},
 		{"providers: {a: {rotation: {kind: often}}}", false},
 		{"network: {allow: [127.0.0.0/8]}", true},
-		{"workflows: {}", false},
+		{"apps: {}", false},
+		{"workflows: {Call me: {definition: '{}', publish: true, variables: {a: {b: [1]}}, map_input: {api: input.api}, public: false, lock: '\"x\"'}}", true},
+		{"workflows: {a: {publish: true}}", false},
+		{"workflows: {a: {definition: x, map_input: {a: [1]}}}", false},
 		{"x-shared: {any: [thing]}", true},
 	} {
 		if faults := s.yaml(t, tt.text); len(faults) == 0 != tt.ok {

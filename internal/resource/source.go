@@ -99,6 +99,9 @@ type Source interface {
 	// Secret reads the file of a secret, named relative to the resource file
 	// from. warning is set where the file is open to others.
 	Secret(from, path string) (value freshet.Secret, warning string, err error)
+	// Document reads a file that a resource is made of, such as a workflow's
+	// definition, whole and unchanged.
+	Document(from, path string) (string, error)
 }
 
 // Local is the Source of the process: its environment and its disk.
@@ -161,6 +164,37 @@ func (Local) Secret(from, path string) (freshet.Secret, string, error) {
 	return freshet.NewSecret(value), warning, nil
 }
 
+// Document reads a regular file of UTF-8 text.
+func (Local) Document(from, path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(from), path)
+	}
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("there is no file %s", path)
+	case err == nil && !st.Mode().IsRegular(): // opening a named pipe would wait for its writer
+		return "", fmt.Errorf("%s is not a regular file", path)
+	}
+	var b []byte
+	f, err := os.Open(path)
+	if err == nil {
+		b, err = io.ReadAll(io.LimitReader(f, maxDocument+1))
+		f.Close()
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot read %s", path)
+	case len(b) > maxDocument:
+		return "", fmt.Errorf("%s is larger than %d MiB", path, maxDocument>>20)
+	case !utf8.Valid(b):
+		return "", fmt.Errorf("%s is not UTF-8 text", path)
+	case len(b) == 0:
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return string(b), nil
+}
+
 // A Bundle is files together with the values that they name: what a client
 // sends to a server, which has another environment and another disk. It is a
 // Source.
@@ -168,12 +202,13 @@ type Bundle struct {
 	Files   []File
 	env     map[string]freshet.Secret
 	secrets map[string]freshet.Secret // by file and path as written
+	docs    map[string]string         // the same
 }
 
 // Collect looks up what files name in src. Errors are those of Decode, so that
 // most mistakes show before anything is sent.
 func (r *Registry) Collect(files []File, src Source) (*Bundle, *Set, error) {
-	b := &Bundle{Files: files, env: map[string]freshet.Secret{}, secrets: map[string]freshet.Secret{}}
+	b := &Bundle{Files: files, env: map[string]freshet.Secret{}, secrets: map[string]freshet.Secret{}, docs: map[string]string{}}
 	set, err := r.Decode(files, recorder{src, b})
 	return b, set, err
 }
@@ -199,6 +234,14 @@ func (c recorder) Secret(from, path string) (freshet.Secret, string, error) {
 	return v, warning, err
 }
 
+func (c recorder) Document(from, path string) (string, error) {
+	v, err := c.Source.Document(from, path)
+	if err == nil {
+		c.b.docs[from+"\x00"+path] = v
+	}
+	return v, err
+}
+
 // Env returns a variable that the bundle carries.
 func (b *Bundle) Env(name string) (string, bool) {
 	v, ok := b.env[name]
@@ -214,15 +257,25 @@ func (b *Bundle) Secret(from, path string) (freshet.Secret, string, error) {
 	return v, "", nil
 }
 
+// Document returns a file that the bundle carries.
+func (b *Bundle) Document(from, path string) (string, error) {
+	v, ok := b.docs[from+"\x00"+path]
+	if !ok {
+		return "", fmt.Errorf("the file %s was not sent along", path)
+	}
+	return v, nil
+}
+
 type wireBundle struct {
-	Files   []File            `json:"files"`
-	Env     map[string]string `json:"env,omitempty"`
-	Secrets map[string]string `json:"secrets,omitempty"`
+	Files     []File            `json:"files"`
+	Env       map[string]string `json:"env,omitempty"`
+	Secrets   map[string]string `json:"secrets,omitempty"`
+	Documents map[string]string `json:"documents,omitempty"`
 }
 
 // Wire writes the bundle for its way to the server, secrets in clear.
 func (b *Bundle) Wire() ([]byte, error) {
-	w := wireBundle{Files: b.Files, Env: map[string]string{}, Secrets: map[string]string{}}
+	w := wireBundle{Files: b.Files, Env: map[string]string{}, Secrets: map[string]string{}, Documents: b.docs}
 	for name, v := range b.env {
 		w.Env[name] = v.Reveal()
 	}
@@ -235,13 +288,14 @@ func (b *Bundle) Wire() ([]byte, error) {
 // ParseBundle reads what Wire wrote.
 func ParseBundle(data []byte) (*Bundle, error) {
 	var w struct {
-		Files   []File                    `json:"files"`
-		Env     map[string]freshet.Secret `json:"env"`
-		Secrets map[string]freshet.Secret `json:"secrets"`
+		Files     []File                    `json:"files"`
+		Env       map[string]freshet.Secret `json:"env"`
+		Secrets   map[string]freshet.Secret `json:"secrets"`
+		Documents map[string]string         `json:"documents"`
 	}
 	if err := json.Unmarshal(data, &w); err != nil {
 		// The decoder's own text may quote what it read.
 		return nil, errors.New("the body is not a bundle of resource files")
 	}
-	return &Bundle{Files: w.Files, env: w.Env, secrets: w.Secrets}, nil
+	return &Bundle{Files: w.Files, env: w.Env, secrets: w.Secrets, docs: w.Documents}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ type field struct {
 	typ      reflect.Type
 	required bool
 	words    []string // the only values, if any
+
+	document string // a file's text; the field that names the file
+	any      bool   // a map of secrets, each the JSON of any value
 }
 
 func (o *object) names() []string {
@@ -86,8 +90,9 @@ func (r *Registry) learn(t reflect.Type, words map[reflect.Type]map[string][]str
 				w = words[element(f.Type)][""]
 			}
 			o.byName[name] = len(o.fields)
+			form := r.forms[t]
 			o.fields = append(o.fields, field{name: name, index: i, typ: f.Type, words: w,
-				required: !strings.Contains(options, "omit")})
+				required: !strings.Contains(options, "omit"), document: form.Documents[name], any: slices.Contains(form.Any, name)})
 			if err := r.learn(f.Type, words); err != nil {
 				return err
 			}
@@ -137,6 +142,12 @@ func (r *Registry) eachSecret(v reflect.Value, path string, visit func(path stri
 		if s := v.Interface().(freshet.Secret); !s.IsZero() {
 			v.Set(reflect.ValueOf(visit(path, s)))
 		}
+		return
+	}
+	if table, ok := v.Addr().Interface().(*freshet.Table); ok {
+		table.EachSecret(func(row int, column string, s freshet.Secret) freshet.Secret {
+			return visit(table.SecretID(row, column), s)
+		})
 		return
 	}
 	if isText(t) || !r.holdsSecrets(t) {

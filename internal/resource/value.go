@@ -50,6 +50,8 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 	case form.One && n.Kind != yaml.SequenceNode:
 		v, ok := d.value(t.Elem(), n, index(path, 0), words)
 		return []any{v}, ok
+	case form.Name != "" && n.Kind == yaml.MappingNode:
+		return d.named(t, form.Name, n, path)
 	case form.Text != "" && n.Kind == yaml.ScalarNode:
 		o := d.r.objects[t]
 		f := o.fields[o.byName[form.Text]]
@@ -90,7 +92,27 @@ func (d *decoder) object(t reflect.Type, n *yaml.Node, path string) (any, bool) 
 	o := d.r.objects[t]
 	out, all, known := map[string]any{}, true, true
 	for _, p := range d.pairs(n, path) {
+		if f := o.documentOf(p.key); f != nil {
+			ok := d.documentFile(p.value, join(path, p.key), join(path, f.name), out[f.name] != nil)
+			out[f.name], all = freshet.Redacted, all && ok
+			continue
+		}
 		i, ok := o.byName[p.key]
+		if ok && o.fields[i].document != "" && out[p.key] != nil {
+			d.fault(p.at, join(path, p.key), "is given twice: by itself and as %s", o.fields[i].document)
+			all = false
+			continue
+		}
+		if ok && (o.fields[i].document != "" || o.fields[i].any) {
+			var v any
+			if o.fields[i].any {
+				v, ok = d.anySecrets(p.value, join(path, p.key))
+			} else {
+				v, ok = d.document1(p.value, join(path, p.key))
+			}
+			out[p.key], all = v, all && ok
+			continue
+		}
 		if !ok {
 			d.unknownField(o, p, path)
 			all, known = false, false
@@ -103,7 +125,11 @@ func (d *decoder) object(t reflect.Type, n *yaml.Node, path string) (any, bool) 
 	for _, f := range o.fields {
 		// A field that is needed may be there under a wrong name.
 		if _, ok := out[f.name]; f.required && !ok && known {
-			d.fault(n, join(path, f.name), "is needed")
+			text := "is needed"
+			if f.document != "" {
+				text = "is needed, or " + f.document + ", the path of its file"
+			}
+			d.fault(n, join(path, f.name), "%s", text)
 			all = false
 		}
 	}
@@ -176,6 +202,10 @@ func (d *decoder) members(t reflect.Type, n *yaml.Node, path string) (any, bool)
 // text returns a scalar as the file wrote it, with ${NAME} replaced. shown is
 // what an error may show of it: a value from the environment may be a secret.
 func (d *decoder) text(n *yaml.Node, path string) (text, shown string, ok bool) {
+	return d.textOf(n, path, maxText)
+}
+
+func (d *decoder) textOf(n *yaml.Node, path string, most int) (text, shown string, ok bool) {
 	if n.Kind != yaml.ScalarNode {
 		d.fault(n, path, "text is needed, not %s", nodeKind(n))
 		return "", "", false
@@ -190,8 +220,8 @@ func (d *decoder) text(n *yaml.Node, path string) (text, shown string, ok bool) 
 			shown = "the value of ${" + strings.Join(names, "} ${") + "}"
 		}
 	}
-	if len(text) > maxText {
-		d.fault(n, path, "is longer than %d KiB", maxText>>10)
+	if len(text) > most {
+		d.fault(n, path, "is longer than %d KiB", most>>10)
 		return "", "", false
 	}
 	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {

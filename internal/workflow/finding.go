@@ -53,6 +53,14 @@ func (f Finding) OnProperty(a *Activity, p *Property) Finding {
 	return f.On(a)
 }
 
+// Sentence is the finding on one line, with what to do.
+func (f Finding) Sentence() string {
+	if f.Do == "" {
+		return f.String()
+	}
+	return f.String() + "; " + f.Do
+}
+
 // String returns "LINE:COLUMN: ACTIVITY (TYPE).PROPERTY: WHAT: WHY".
 func (f Finding) String() string {
 	var b strings.Builder
