@@ -22,6 +22,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
 	"github.com/freshet-dev/freshet/internal/run"
+	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/upstream"
 	"github.com/freshet-dev/freshet/internal/vault"
@@ -41,6 +42,8 @@ type Options struct {
 
 	Journal *run.Journal // nil: there are no runs
 	Runs    Runs         // nil: runs can be looked at and nothing else
+
+	Schedules *schedule.Poller // nil: schedules can be declared and nothing else
 
 	Backup  func(ctx context.Context, w io.Writer) error     // writes a consistent copy of the store; nil: there is no such endpoint
 	Doctor  func(ctx context.Context) (doctor.Report, error) // nil: there is no such endpoint

@@ -35,6 +35,7 @@ func (a *API) document() huma.Config {
 				{Name: "connections", Description: "Grants: one account at one provider each."},
 				{Name: "resources", Description: "What people declare: providers, clients, connections, webhooks, network."},
 				{Name: "runs", Description: "What ran, and every step of it."},
+				{Name: "schedules", Description: "Tasks that fire by the clock or on demand."},
 				{Name: "events", Description: "What happened, as lists and as streams."},
 				{Name: "operate", Description: "Keys, audit, master key, backup."},
 			},

@@ -77,13 +77,13 @@ const (
 )
 
 // resourceEndpoints are those of each kind that this version holds. Connections
-// have their own for looking.
+// and schedules have their own for looking.
 func (a *API) resourceEndpoints() error {
 	for _, k := range a.o.Book.Registry().Kinds() {
 		switch {
 		case k.Single:
 			a.singleEndpoints(k)
-		case k.Name == kindConnections:
+		case k.Name == kindConnections, k.Name == kindSchedules && a.o.Schedules != nil:
 			a.changeEndpoints(k, k.Name+"/{name}")
 		default:
 			a.lookEndpoints(k)

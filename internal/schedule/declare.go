@@ -66,6 +66,16 @@ func timing(s freshet.Schedule) freshet.Schedule {
 		Zone: s.Zone, Start: s.Start, Expire: s.Expire}
 }
 
+// Read returns what a schedule's row says: the schedule without its secret, and
+// its plan.
+func Read(t *store.Timer) (*freshet.Schedule, *Plan, error) {
+	e, plan, err := entryOf(t)
+	if err == nil && e.When == nil {
+		err = fmt.Errorf("%s %s: says not when it fires", t.Kind, t.Name)
+	}
+	return e.When, plan, err
+}
+
 // A Timer is what others than people have fired: start activities of workflows
 // and suspended runs.
 type Timer struct {

@@ -34,7 +34,7 @@ type Options struct {
 	BaseURL *url.URL
 	Hosts   []string // more of them, host or host:port
 
-	API   http.Handler   // /api, /callback, /connect, /healthz, /readyz
+	API   http.Handler   // /api, /callback, /connect, /hooks, /healthz, /readyz
 	Proxy *proxy.Handler // /proxy
 
 	Metrics         http.Handler // served at /metrics of MetricsListener, and nowhere else
@@ -112,7 +112,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // or mux.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, prefix := range []string{"/api/", "/callback/", "/connect/", "/healthz", "/readyz"} {
+	for _, prefix := range []string{"/api/", "/callback/", "/connect/", "/hooks/", "/healthz", "/readyz"} {
 		mux.Handle(prefix, s.o.API)
 	}
 	mux.HandleFunc("/", nothingHere)
@@ -132,7 +132,7 @@ func (s *Server) handler() http.Handler {
 
 // nothingHere answers for paths that no part of this version has.
 func nothingHere(w http.ResponseWriter, r *http.Request) {
-	for prefix, what := range map[string]string{"/console": "the console", "/apps/": "apps and their pages", "/hooks/": "schedules"} {
+	for prefix, what := range map[string]string{"/console": "the console", "/apps/": "apps and their pages"} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
 			problem.Write(w, http.StatusNotImplemented, "not-in-this-version", "Not in this version", what+" are not in this version", nil)
 			return
