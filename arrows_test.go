@@ -40,7 +40,7 @@ var arrows = map[string]string{
 	"internal/workflow":         "",
 	"internal/workflow/library": ". internal/store internal/workflow",
 	"internal/workflow/check":   ". internal/workflow internal/workflow/activity internal/workflow/expr",
-	"internal/script":           "",
+	"internal/script":           "internal/workflow/model",
 	"internal/table/odata":      "",
 	"internal/workflow/model":   "",
 
