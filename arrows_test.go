@@ -53,6 +53,7 @@ var arrows = map[string]string{
 	"internal/workflow/endpoint": ". internal/problem internal/redact internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/expr internal/workflow/model",
 	"internal/workflow/rows":     "internal/table internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
 	"internal/workflow/outbound": ". internal/dial internal/upstream internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
+	"internal/workflow/engine":   ". internal/run internal/store internal/workflow internal/workflow/activity internal/workflow/expr internal/workflow/model",
 	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
 	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template internal/workflow",
 	"internal/schedule":          ". internal/queue internal/store",

@@ -247,3 +247,45 @@ func (s *Store) DropWorkflowLock(ctx context.Context, key, owner string) error {
 		return err
 	})
 }
+
+// DropWorkflowLocks forgets all locks: whoever held one is dead.
+func (s *Store) DropWorkflowLocks(ctx context.Context) error {
+	return s.db.Tx(ctx, func(tx Querier) error {
+		_, err := tx.Exec(ctx, `DELETE FROM workflow_locks`)
+		return err
+	})
+}
+
+// DeleteRuns deletes runs that have ended, with their steps and states, and
+// returns how many they were. Others of the ids are left.
+func (s *Store) DeleteRuns(ctx context.Context, ids ...string) (int, error) {
+	n := 0
+	for len(ids) > 0 {
+		batch := ids[:min(len(ids), runBatch)]
+		ids = ids[len(batch):]
+		err := s.db.Tx(ctx, func(tx Querier) error {
+			rep := &repeat{ctx: ctx, tx: tx}
+			defer rep.close()
+			for _, id := range batch {
+				r, err := scanTrimmed(tx.QueryRow(ctx, `SELECT id, correlation, former FROM runs WHERE id = $1 AND status IN ('finished', 'faulted', 'cancelled')`, id))
+				if errors.Is(err, ErrNotFound) {
+					continue
+				} else if err != nil {
+					return err
+				}
+				if err := deleteRun(rep, &r); err != nil {
+					return err
+				}
+				if _, err := rep.exec(`DELETE FROM instances WHERE id = $1`, id); err != nil {
+					return err
+				}
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
