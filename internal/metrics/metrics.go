@@ -25,6 +25,7 @@ type Options struct {
 	AuditQueued func() int64                                           // rows not written yet; nil: not reported
 	Now         func() time.Time                                       // nil: time.Now
 	Version     string
+	More        []prometheus.Collector // of what this process has beside
 }
 
 // Metrics holds the counters. Its methods are safe for concurrent use and cost
@@ -78,6 +79,7 @@ func New(o Options) *Metrics {
 	info.Set(1)
 	m.reg.MustRegister(m.refreshes, m.failures, m.took, m.events, m.lifeLeft, m.lifetime, m.claimsLost, m.uncertain, m.requests, m.latency, m.reads, info,
 		&gauges{o: o}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.reg.MustRegister(o.More...)
 	return m
 }
 

@@ -16,6 +16,8 @@ const (
 	lookAtLeast = time.Second
 	// perProvider bounds the background where a provider states no quota.
 	perProvider = 4
+	// overdue is when a process refreshes what another one should have.
+	overdue = 10 * time.Second
 )
 
 // scheduleLoop looks for rows that are due and refreshes them, a few at once
@@ -97,6 +99,9 @@ func (b *background) look(ctx context.Context) (next time.Time, err error) {
 
 func (b *background) admit(d store.Due, now time.Time) bool {
 	s := b.s
+	if s.o.Mine != nil && !s.o.Mine(d.ID) && now.Sub(d.NextAt) < overdue {
+		return false
+	}
 	until, probing := s.waves.resting(d.Provider, now)
 	if !until.IsZero() {
 		return false

@@ -63,6 +63,11 @@ type Options struct {
 	Lease    time.Duration        // of a claim; 0: 30 s
 	Patience time.Duration        // how long a reader whose token still lives waits for the next one; 0: 5 s
 
+	// Mine reports whether this process is the one of several that looks after a
+	// connection in the background; the others do when it is overdue. nil: it
+	// looks after all.
+	Mine func(id freshet.ConnectionID) bool
+
 	Background int           // background refreshes at once over all providers; 0: 64
 	Sweep      time.Duration // between looks for attempts that other processes left open; 0: 5 s
 	Poll       time.Duration // at most between looks for due rows, which others may have written; 0: 1 min

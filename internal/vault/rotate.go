@@ -71,6 +71,9 @@ func (v *Vault) rotateLocked(ctx context.Context) error {
 	if v.place.path == "" || v.place.given {
 		return v.notOursLocked()
 	}
+	if alone := v.alone.Load(); alone != nil && !(*alone)() {
+		return v.copiedLocked()
+	}
 	beside := v.place.next()
 	m, err := v.besideLocked(beside)
 	if err != nil {
@@ -107,6 +110,21 @@ func (v *Vault) notOursLocked() error {
 	if next := v.ring.Load().stored.Next; next != nil {
 		e.Detail = fmt.Sprintf("the keyring is prepared for master key %s, but %s still holds %s", next.Master, v.place.place, v.master.id)
 		e.hint = "put the new key in its place, restart and rotate again; or prepare another"
+	}
+	return e
+}
+
+// copiedLocked says what a person has to do where other processes have copies of
+// the master key.
+func (v *Vault) copiedLocked() error {
+	e := &KeyError{
+		Problem: KeyElsewhere, Place: v.place.place,
+		Detail: "other replicas have copies of the master key, which this one cannot replace",
+		hint:   "prepare the rotation with a new key, put that key in place on every replica and rotate again; or stop the other replicas first",
+	}
+	if next := v.ring.Load().stored.Next; next != nil {
+		e.Detail = fmt.Sprintf("the keyring is prepared for master key %s, but %s still holds %s", next.Master, v.place.place, v.master.id)
+		e.hint = "put the new key in place on every replica and rotate again"
 	}
 	return e
 }

@@ -31,7 +31,7 @@ type Storage interface {
 }
 
 // A Vault seals and opens values. It is safe for concurrent use; Seal, Open and
-// Digest take no lock and do no I/O.
+// Digest take no lock and do no I/O, but for Open as [Vault.Share] says.
 type Vault struct {
 	storage Storage
 	place   MasterKey
@@ -40,6 +40,36 @@ type Vault struct {
 
 	mu     sync.Mutex // held by whoever changes the fields below or the ring
 	master *master
+	looked time.Time // when an unknown key last made this process look
+
+	alone atomic.Pointer[func() bool] // nil: no other process uses the keyring
+}
+
+// Share says that other processes use the same keyring, and how to learn whether
+// this one is alone just now. From then on Open looks at the keyring again when
+// it meets a key that it does not know, and Rotate does not replace a master key
+// that other processes have copies of.
+func (v *Vault) Share(alone func() bool) { v.alone.Store(&alone) }
+
+// lookAgain takes over a keyring that another process has changed since seen, at
+// most once a second. Whoever comes meanwhile waits for it.
+func (v *Vault) lookAgain(seen *ring) bool {
+	if v.alone.Load() == nil {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ring.Load() != seen {
+		return true
+	}
+	now := v.now()
+	if d := now.Sub(v.looked); d >= 0 && d < time.Second {
+		return false
+	}
+	v.looked = now
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return v.reloadLocked(ctx) == nil && v.ring.Load() != seen
 }
 
 // Open opens the keyring of an installation with its master key. On the very
@@ -229,7 +259,13 @@ func (v *Vault) Seal(b Binding, plaintext []byte) ([]byte, error) {
 // Open returns what was sealed with the same b. Anything else is an error that
 // is ErrSealed, and says nothing of the content.
 func (v *Vault) Open(b Binding, sealed []byte) ([]byte, error) {
-	return v.ring.Load().open(b, sealed)
+	r := v.ring.Load()
+	plain, err := r.open(b, sealed)
+	var e *openError
+	if errors.As(err, &e) && e.unknown && v.lookAgain(r) {
+		return v.ring.Load().open(b, sealed)
+	}
+	return plain, err
 }
 
 func (r *ring) open(b Binding, sealed []byte) ([]byte, error) {
