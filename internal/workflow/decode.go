@@ -221,13 +221,7 @@ func (r *reader) value(n *node, path string, depth int) any {
 	case boolean:
 		return n.text == "true"
 	case number:
-		if i, err := strconv.ParseInt(n.text, 10, 64); err == nil {
-			return i
-		}
-		if f, err := strconv.ParseFloat(n.text, 64); err == nil {
-			return f
-		}
-		return n.text
+		return numeric(n.text)
 	case list:
 		out := make([]any, len(n.list))
 		for i := range n.list {
@@ -431,4 +425,50 @@ func Parse(b []byte) (*Definition, []Finding, error) {
 		return nil, nil, err
 	}
 	return doc.Definition()
+}
+
+// ParseValue reads a JSON value as runs have it: int64 or float64 for numbers,
+// []any, map[string]any.
+func ParseValue(b []byte) (any, error) {
+	n, err := parseJSON(b)
+	if err != nil {
+		return nil, err
+	}
+	return plainValue(n), nil
+}
+
+func plainValue(n *node) any {
+	switch n.kind {
+	case text:
+		return n.text
+	case boolean:
+		return n.text == "true"
+	case number:
+		return numeric(n.text)
+	case list:
+		out := make([]any, len(n.list))
+		for i := range n.list {
+			out[i] = plainValue(&n.list[i])
+		}
+		return out
+	case object:
+		out := make(map[string]any, len(n.list))
+		for i := range n.list {
+			out[n.list[i].name] = plainValue(&n.list[i])
+		}
+		return out
+	}
+	return nil
+}
+
+// numeric is a number as runs have it; one that no machine number holds stays
+// text.
+func numeric(s string) any {
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return i
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil {
+		return f
+	}
+	return s
 }
