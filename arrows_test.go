@@ -149,10 +149,12 @@ var reveals = map[string]string{
 	"internal/resource/source.go":   "fills templates of files before they are sealed",
 	"internal/resource/workflow.go": "reads the definition of a workflow, which is sealed but no credential",
 	"internal/workflow/library/":    "seals and opens the files of workflows, and hands runs their default variables",
+	"internal/workflow/engine/":     "the Secret expression: its document hands the value to a variable or an output; the journal is told to mask it",
 	"internal/workflow/check/":      "reads the definition of a workflow",
 	"internal/flow/":                "the device code, which its provider is asked with",
 	"internal/httpapi/":             "the token answer, and what a new key is shown as once",
 	"internal/access/":              "hashes a key",
+	"internal/workflow/endpoint/":   "compares what a caller sends with what the Secret expression gave",
 	"internal/workflow/outbound/":   "sends what the Secret expression gave, and the token that GetAccessToken is asked for",
 	"internal/webhook/":             "signs with it",
 }
