@@ -45,11 +45,14 @@ const maxRows = 100_000
 // Specs are the activities of this package. tables may be nil, which is for who
 // only wants to know what they are.
 func Specs(tables Tables) []activity.Spec {
-	s := service{tables}
+	s := service{tables, maxRows}
 	return []activity.Spec{s.list(), s.get(), s.detail(), s.create(), s.update(), s.delete(), s.history(), s.quick(), s.trigger(), s.createTable(), s.addColumn()}
 }
 
-type service struct{ tables Tables }
+type service struct {
+	tables Tables
+	most   int // rows of one list
+}
 
 var errNoTables = errors.New("there are no tables here")
 
@@ -194,16 +197,15 @@ func (s service) list() activity.Spec {
 			if err != nil {
 				return activity.Result{}, err
 			}
-			all := q.Limit == 0
-			if all || q.Limit > maxRows {
-				q.Limit = maxRows + 1
+			if q.Limit == 0 || q.Limit > s.most {
+				q.Limit = s.most + 1
 			}
 			list, err := t.List(ctx, strings.TrimSpace(c.Text("ObjectType")), q)
 			if err != nil {
 				return missing(err, noTable)
 			}
-			if len(list) > maxRows {
-				return activity.Result{}, fmt.Errorf("more than %d rows of table %s: use Filter, Skip and Limit", maxRows, c.Text("ObjectType"))
+			if len(list) > s.most {
+				return activity.Result{}, fmt.Errorf("more than %d rows of table %s: use Filter, Skip and Limit", s.most, c.Text("ObjectType"))
 			}
 			return activity.Result{Outputs: both(list, false, q.Expand), Message: count(len(list)) + " of " + c.Text("ObjectType"), Data: map[string]any{"Rows": int64(len(list))}}, nil
 		},

@@ -337,3 +337,16 @@ func TestWithoutTables(t *testing.T) {
 		}
 	}
 }
+
+func TestListsAreBounded(t *testing.T) {
+	tables := newTables(t)
+	insert(t, tables, "Settings", m{"Key": "second"})
+	s := service{tables, 1}.list()
+	for limit, want := range map[any]string{nil: "more than 1 rows", int64(5): "more than 1 rows", int64(1): ""} {
+		c, _ := activitytest.New(t, &s, m{"ObjectType": "Settings", "Limit": limit})
+		_, err := s.Run(t.Context(), c)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("limit %v: %v", limit, err)
+		}
+	}
+}
