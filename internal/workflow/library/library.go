@@ -205,9 +205,9 @@ func (l *Library) ByTag(ctx context.Context, tag string) (*workflow.Version, err
 	return l.published(ctx, x.tag[tag], "tag", tag)
 }
 
-// List returns every published version, in order of name. With an error
+// AllPublished returns every published version, in order of name. With an error
 // it returns those that could be read.
-func (l *Library) List(ctx context.Context) ([]*workflow.Version, error) {
+func (l *Library) AllPublished(ctx context.Context) ([]*workflow.Version, error) {
 	x, err := l.current(ctx)
 	if err != nil {
 		return nil, err
@@ -273,9 +273,9 @@ func (l *Library) forget(keep *entry) {
 	}
 }
 
-// Version returns any version of a workflow, by our id: what a run that has
+// Numbered returns any version of a workflow, by our id: what a run that has
 // begun goes on with. The error wraps freshet.ErrNotFound.
-func (l *Library) Version(ctx context.Context, id string, number int) (*workflow.Version, error) {
+func (l *Library) Numbered(ctx context.Context, id string, number int) (*workflow.Version, error) {
 	x, err := l.current(ctx)
 	if err != nil {
 		return nil, err

@@ -108,7 +108,7 @@ func TestVersions(t *testing.T) {
 	if got := w.at("Call me"); got != "2 of 2" || second.Definition.Activities[0].DisplayName != "2" {
 		t.Errorf("%s %+v", got, second)
 	}
-	old, err := w.Version(ctx, "id of Call me", 1)
+	old, err := w.Numbered(ctx, "id of Call me", 1)
 	if err != nil || old.Definition.Activities[0].DisplayName != "1" || old.Published {
 		t.Errorf("a run of version 1 goes on with %+v %v", old, err)
 	}
@@ -130,7 +130,7 @@ func TestVersions(t *testing.T) {
 			t.Errorf("version %d: %v", bad, err)
 		}
 	}
-	if _, err := w.Version(ctx, "nobody", 1); !errors.Is(err, freshet.ErrNotFound) {
+	if _, err := w.Numbered(ctx, "nobody", 1); !errors.Is(err, freshet.ErrNotFound) {
 		t.Errorf("no workflow: %v", err)
 	}
 	if err := w.db.Change(ctx, func(c *store.Change) error { return w.Remove(c, "id of Call me") }); err != nil {
@@ -208,7 +208,7 @@ func TestLookups(t *testing.T) {
 			t.Errorf("%s %q is %q, %v; want %q", c.what, c.key, got, err, c.want)
 		}
 	}
-	all, err := w.List(t.Context())
+	all, err := w.AllPublished(t.Context())
 	if err != nil || len(all) != 2 || all[0].Name != "Ann" {
 		t.Errorf("%v %v", all, err)
 	}
