@@ -56,6 +56,7 @@ type cli struct {
 	Tokens  tokensCmd  `cmd:"" group:"use" help:"Token sets obtained elsewhere."`
 	Events  eventsCmd  `cmd:"" group:"use" help:"Look at what happened."`
 
+	Schedule  scheduleCmd  `cmd:"" group:"operate" help:"Scheduled tasks: list, run, pause, resume, history."`
 	Keys      keysCmd      `cmd:"" group:"operate" help:"API keys."`
 	MasterKey masterKeyCmd `cmd:"" group:"operate" name:"master-key" help:"The key that seals everything."`
 	Backup    backupCmd    `cmd:"" group:"operate" help:"Write a consistent copy of the store."`
@@ -65,10 +66,9 @@ type cli struct {
 	Bench     benchCmd     `cmd:"" group:"operate" help:"Measure this binary on this machine."`
 	Version   versionCmd   `cmd:"" group:"operate" help:"Print the version."`
 
-	Runs     laterCmd `cmd:"" group:"later" help:"Executions of workflows and scripts."`
-	Import   laterCmd `cmd:"" group:"later" help:"Foreign formats."`
-	Run      laterCmd `cmd:"" group:"later" help:"Run a workflow, script or button."`
-	Schedule laterCmd `cmd:"" group:"later" help:"Scheduled tasks."`
+	Runs   laterCmd `cmd:"" group:"later" help:"Executions of workflows and scripts."`
+	Import laterCmd `cmd:"" group:"later" help:"Foreign formats."`
+	Run    laterCmd `cmd:"" group:"later" help:"Run a workflow, script or button."`
 }
 
 // groups are the headings of --help, in order.

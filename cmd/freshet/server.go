@@ -29,9 +29,11 @@ import (
 	"github.com/freshet-dev/freshet/internal/httpapi"
 	"github.com/freshet-dev/freshet/internal/metrics"
 	"github.com/freshet-dev/freshet/internal/proxy"
+	"github.com/freshet-dev/freshet/internal/queue"
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
+	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
 	"github.com/freshet-dev/freshet/internal/upstream"
@@ -50,6 +52,8 @@ type server struct {
 	first   bool // it made the directory's admin key just now
 	log     *slog.Logger
 	source  *refresh.Source
+	jobs    *queue.Local
+	poller  *schedule.Poller
 	failed  <-chan error  // a listener broke
 	deleted atomic.Bool   // rows that held secrets, since the last look
 	shred   chan struct{} // look now
@@ -172,6 +176,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	s.later("refresher", s.source.Close)
+	s.schedules(st, count, func(t string) string { return values.Scrub(redact.Text(t)) })
 
 	s.tend(v, st, guardian)
 
@@ -205,7 +210,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
-	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, BaseURL: s.URL,
+	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Schedules: s.poller, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: diagnose(st, s.Book, guard, s.source), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
@@ -230,6 +235,9 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	api.Ready()
+	if err := s.startSchedules(ctx); err != nil {
+		return nil, err
+	}
 	local := *base
 	local.Scheme, local.Host = "http", localHost(l)
 	return s, s.publish(local.String())
@@ -306,10 +314,15 @@ func (o *observers) observe(e refresh.Event) {
 	}
 }
 
-// written keeps a connection's token row beside its resource, in the same
-// transaction, and has a deleted connection's token revoked.
+// written keeps a connection's token row and a schedule's row beside the
+// resource, in the same transaction, and has a deleted connection's token
+// revoked.
 func (s *server) written(c *store.Change, u resource.Update) error {
-	if u.Kind != "connections" {
+	switch u.Kind {
+	case "connections":
+	case "schedules":
+		return scheduled(c, u)
+	default:
 		return nil
 	}
 	id := freshet.ConnectionID(u.ID)
@@ -365,6 +378,8 @@ func (s *server) changed(guard *dial.Guard, kind string, names []string) {
 		err = s.source.Invalidate(ctx, keys)
 	case "providers":
 		err = s.source.Invalidate(ctx, nil)
+	case "schedules":
+		s.poller.Nudge()
 	}
 	if err != nil {
 		s.log.Warn("a change is not in force everywhere yet", "kind", kind, "error", err)
