@@ -46,6 +46,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	reads    *prometheus.CounterVec
+	firings  *firings
 }
 
 // New returns Metrics with everything registered.
@@ -80,6 +81,7 @@ func New(o Options) *Metrics {
 	m.reg.MustRegister(m.refreshes, m.failures, m.took, m.events, m.lifeLeft, m.lifetime, m.claimsLost, m.uncertain, m.requests, m.latency, m.reads, info,
 		&gauges{o: o}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.reg.MustRegister(o.More...)
+	m.firings = newFirings(m.reg)
 	return m
 }
 

@@ -138,14 +138,18 @@ func (p *Poller) run() {
 func (p *Poller) look(ctx context.Context) (time.Duration, error) {
 	fired := false
 	for {
-		made, claimed, err := p.o.Store.FireDue(ctx, batch, p.due, p.enqueue)
+		of := map[string]*store.Timer{}
+		made, claimed, err := p.o.Store.FireDue(ctx, batch, p.due, func(tx store.Querier, t *store.Timer, f *store.Firing) error {
+			of[t.ID] = t
+			return p.enqueue(tx, t, f)
+		})
 		if err != nil {
 			return 0, err
 		}
-		for i := range made {
-			fired = fired || made[i].Status == store.FiringQueued
-			if made[i].Status == store.FiringSkipped {
-				p.o.Observe(Fired{Cause: made[i].Cause, Status: made[i].Status, Missed: made[i].Missed})
+		for _, f := range made {
+			fired = fired || f.Status == store.FiringQueued
+			if t := of[f.Timer]; t != nil && f.Status == store.FiringSkipped {
+				p.o.Observe(Fired{Kind: t.Kind, Name: t.Name, Target: t.Target, Cause: f.Cause, Status: f.Status, Missed: f.Missed})
 			}
 		}
 		if claimed < batch {
