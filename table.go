@@ -63,9 +63,9 @@ func (t *Table) SecretID(row int, column string) string {
 	return "rows." + strconv.Quote(fmt.Sprint(title)) + "." + column
 }
 
-// EachSecret visits the values of secret columns, blank ones apart: where each
-// stands, and what SecretID calls it. visit returns what takes its place.
-func (t *Table) EachSecret(visit func(at, id string, s Secret) Secret) {
+// EachSecret visits the values of secret columns, blank ones apart. visit
+// returns what takes the value's place.
+func (t *Table) EachSecret(visit func(row int, column string, s Secret) Secret) {
 	for i, r := range t.Rows {
 		for j := range t.Columns {
 			c := &t.Columns[j]
@@ -80,7 +80,7 @@ func (t *Table) EachSecret(visit func(at, id string, s Secret) Secret) {
 				s = NewSecret(v)
 			}
 			if !s.IsZero() {
-				r[c.Name] = visit(fmt.Sprintf("rows[%d].%s", i, c.Name), t.SecretID(i, c.Name), s)
+				r[c.Name] = visit(i, c.Name, s)
 			}
 		}
 	}

@@ -158,6 +158,9 @@ func (b *Book) plan(ctx context.Context, set *Set) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		if c.differs[it.Key] && w.action == Unchanged {
+			w.action = Changed // as it was declared, and not as it is there
+		}
 		p.effects = append(p.effects, Effect{it.Key, w.action})
 		if w.action == Unchanged {
 			continue

@@ -31,12 +31,14 @@ type Check struct {
 	providers map[string]*freshet.Provider
 	allow     *allowance
 
+	differs map[Key]bool // resources that are declared as before, and that an apply would change all the same
+
 	faults, warnings Faults
 	err              error // of the database: the check is not complete
 }
 
 func (b *Book) newCheck(ctx context.Context, set *Set) *Check {
-	c := &Check{ctx: ctx, b: b, items: map[Key]*Item{}, values: map[Key]any{}, stored: map[string]*freshet.Client{}, providers: map[string]*freshet.Provider{}}
+	c := &Check{ctx: ctx, b: b, items: map[Key]*Item{}, values: map[Key]any{}, stored: map[string]*freshet.Client{}, providers: map[string]*freshet.Provider{}, differs: map[Key]bool{}}
 	for _, it := range set.Items {
 		c.items[it.Key] = it
 	}

@@ -232,6 +232,9 @@ func (d *decoder) item(k *Kind, name string, at, value *yaml.Node) {
 	d.seen[d.it.Key] = d.it.at
 	faults := len(d.faults)
 	tree, ok := d.value(k.typ, value, "", nil)
+	if ok && k.conceal != nil {
+		ok = k.conceal(d, tree)
+	}
 	if !ok || len(d.faults) > faults {
 		return
 	}

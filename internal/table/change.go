@@ -80,7 +80,7 @@ func (w *writer) take(values map[string]any, id int64) (given, error) {
 		v := values[name]
 		c, ok := w.s.Column(name) // one pointer for each column, whatever it is called by
 		if !ok && name == ObjectID {
-			if n, _ := convertNumber(v, 0); v != nil && v != "" && n != cell(id) {
+			if n, _ := convertNumber(v, 0); v != nil && v != "" && v != Blank && n != cell(id) {
 				return g, &ValueError{Table: w.s.Name, Column: name, Value: display(v), Detail: "is not the number of this row, which the server gives"}
 			}
 			continue
@@ -90,6 +90,10 @@ func (w *writer) take(values map[string]any, id int64) (given, error) {
 		}
 		if _, twice := g.values[c]; twice || g.kept[c] {
 			return g, &ValueError{Table: w.s.Name, Column: c.Name, Detail: "is given twice, as " + c.Name + " and as " + TitleAlias}
+		}
+		if v == Blank {
+			g.values[c] = Blank
+			continue
 		}
 		if v == freshet.Redacted && c.Secret {
 			g.kept[c] = true
@@ -209,6 +213,12 @@ func (w *writer) holdReferences(row int64, data cells, changed func(c *Column) b
 func (w *writer) place(g given, data, hidden cells) (map[*Column]bool, error) {
 	changed := map[*Column]bool{}
 	for c, v := range g.values {
+		if v == Blank {
+			if before, isText := data[c.ID].(string); isText && before == "" || c.Secret && hidden[c.ID] == "" {
+				continue
+			}
+			v = nil
+		}
 		if c.Secret {
 			if secret, ok := v.(freshet.Secret); ok {
 				var err error

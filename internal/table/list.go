@@ -46,6 +46,12 @@ func (s *Session) each(ctx context.Context, table string, q Query, visit func(r 
 		p.cond, p.exact = nil, false
 	}
 	rq := store.RowQuery{Table: sc.ID, Where: p.cond}
+	if q.After > 0 {
+		rq.Where = &store.RowCond{Op: store.RowAnd, Of: []store.RowCond{{Op: store.RowGreater, Num: q.After}}}
+		if p.cond != nil {
+			rq.Where.Of = append(rq.Where.Of, *p.cond)
+		}
+	}
 	if p.sorted {
 		rq.Order = p.by
 	}

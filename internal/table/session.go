@@ -210,7 +210,7 @@ func (s *Session) Upsert(ctx context.Context, table string, list []map[string]an
 
 // present finds the row that values are about.
 func (w *writer) present(by *Column, values map[string]any) (store.Row, bool, error) {
-	if v := values[ObjectID]; v != nil && v != "" {
+	if v := values[ObjectID]; v != nil && v != "" && v != Blank {
 		n, detail := convertNumber(v, 0)
 		id, ok := n.(int64)
 		if !ok {
@@ -229,6 +229,9 @@ func (w *writer) present(by *Column, values map[string]any) (store.Row, bool, er
 	v, ok := values[by.Name]
 	if !ok && by.Name == w.s.Title {
 		v = values[TitleAlias]
+	}
+	if v == Blank {
+		v = nil
 	}
 	rows, err := w.find(w.s, by, v)
 	if err != nil || len(rows) == 0 {
@@ -260,7 +263,7 @@ func (w *writer) addMissing(list []map[string]any) error {
 	// from what is given.
 	for _, values := range list {
 		for name, v := range values {
-			if _, ok := n.Column(name); !ok && v == nil && name != ObjectID {
+			if _, ok := n.Column(name); !ok && (v == nil || v == Blank) && name != ObjectID {
 				delete(values, name)
 			}
 		}
@@ -278,7 +281,7 @@ func guess(name string, list []map[string]any) (Type, bool) {
 	for _, values := range list {
 		var here Type
 		switch v := values[name].(type) {
-		case nil:
+		case nil, blank:
 			continue
 		case bool:
 			here = Boolean

@@ -137,10 +137,11 @@ func (r *Row) Columns() []string {
 
 // MarshalJSON writes the row as one object: ObjectId, then the columns in the
 // table's order.
-func (r *Row) MarshalJSON() ([]byte, error) { return r.appendJSON(nil, "") }
+func (r *Row) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil, "") }
 
-// appendJSON writes the row with members before its end.
-func (r *Row) appendJSON(b []byte, members string) ([]byte, error) {
+// AppendJSON writes the row as MarshalJSON does, with further members before its
+// end, such as ,"@version":3.
+func (r *Row) AppendJSON(b []byte, members string) ([]byte, error) {
 	b = fmt.Appendf(b, `{"ObjectId":%d`, r.ObjectID)
 	for _, name := range r.Columns() {
 		k, err := json.Marshal(name)
@@ -179,6 +180,7 @@ type Query struct {
 	Skip    int    // after filter and order
 	Limit   int    // 0: all
 	Expand  bool   // references are the rows that they refer to, one level deep
+	After   int64  // only rows of greater numbers: the next page of a list in their order
 }
 
 // UpdateOptions change what Update does; the zero value leaves columns that

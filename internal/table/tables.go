@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -340,11 +341,23 @@ func (s *Session) tell(v any) {
 	}
 }
 
-// rowJSON decodes an object of values, numbers as they are written.
-func rowJSON(b []byte) (map[string]any, error) {
-	var r freshet.TableRow
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, err
+// ReadJSON reads rows for Insert, Update and Upsert: an object of values or a
+// list of them, numbers as they are written.
+func ReadJSON(b []byte) (list []map[string]any, one bool, err error) {
+	if trimmed := bytes.TrimSpace(b); len(trimmed) > 0 && trimmed[0] == '{' {
+		var r freshet.TableRow
+		err = json.Unmarshal(b, &r)
+		return []map[string]any{r}, true, err
 	}
-	return r, nil
+	var rows []freshet.TableRow
+	if err := json.Unmarshal(b, &rows); err != nil {
+		return nil, false, err
+	}
+	for _, r := range rows {
+		if r == nil {
+			return nil, false, errors.New("a row is null")
+		}
+		list = append(list, r)
+	}
+	return list, false, nil
 }
