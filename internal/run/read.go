@@ -87,7 +87,7 @@ func (j *Journal) shown(row *store.Run) (Run, error) {
 	if r := j.recorder(row.ID); r != nil {
 		r.mu.Lock()
 		if !r.over {
-			row.Correlation, row.Steps, row.Road = r.row.Correlation, r.row.Steps, r.row.Road
+			row.Correlation, row.Steps, row.Road, row.Input = r.row.Correlation, r.row.Steps, r.row.Road, r.row.Input
 		}
 		r.mu.Unlock()
 	}
@@ -116,7 +116,8 @@ func (j *Journal) shown(row *store.Run) (Run, error) {
 func (j *Journal) Steps(ctx context.Context, id ID, after, limit int) ([]Record, error) {
 	var recent []json.RawMessage
 	first := 0
-	if r := j.recorder(id); r != nil {
+	r := j.recorder(id)
+	if r != nil {
 		recent, first = r.recent()
 	}
 	var out []Record
@@ -135,6 +136,9 @@ func (j *Journal) Steps(ctx context.Context, id ID, after, limit int) ([]Record,
 				var steps []json.RawMessage
 				if err := json.Unmarshal([]byte(l.List), &steps); err != nil {
 					steps = []json.RawMessage{nil}
+				}
+				if r != nil {
+					r.hide(steps)
 				}
 				for i, raw := range steps {
 					if n := int(l.First) + i; n > after {

@@ -219,6 +219,25 @@ func (r *Recorder) Secret(values ...string) {
 	}
 	if r.mask.add(values...) {
 		r.againLocked()
+		if r.input || r.staleLocked() {
+			r.queueLocked()
+		}
+	}
+}
+
+// staleLocked reports whether steps in the store may hold what is known now and
+// was not when they were written.
+func (r *Recorder) staleLocked() bool { return r.flushed && r.mask.grown != r.safe }
+
+// hide masks steps that come from the store with what is known now.
+func (r *Recorder) hide(steps []json.RawMessage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.staleLocked() {
+		return
+	}
+	for i := range steps {
+		steps[i] = r.mask.againStep(steps[i])
 	}
 }
 
@@ -366,7 +385,7 @@ func (r *Recorder) flush(ending bool) error {
 			r.row.EndedAt = now
 		}
 	}
-	stale := ending && r.flushed && r.mask.grown != r.safe
+	stale := r.staleLocked()
 	c.Run = r.row
 	c.Run.Former = slices.Clone(r.row.Former)
 	if ending && r.end.Status == Faulted {
@@ -434,19 +453,23 @@ func (r *Recorder) faultedLocked(now time.Time) store.Event {
 func (r *Recorder) rewrite() error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
 	defer cancel()
-	for from := int64(1); ; {
+	for from, grown := int64(1), -1; ; {
 		lists, err := r.j.o.Store.RunStepLists(ctx, r.id, from, 8)
-		if err != nil || len(lists) == 0 {
+		if err != nil {
 			return err
 		}
+		was := from
 		var changed []store.RunSteps
 		r.mu.Lock()
+		if grown < 0 {
+			grown = r.mask.grown
+		}
 		for _, l := range lists {
 			var steps []json.RawMessage
 			if json.Unmarshal([]byte(l.List), &steps) != nil {
 				continue
 			}
-			from = l.First + int64(len(steps))
+			from = max(from, l.First+int64(len(steps)))
 			hidden := r.mask.hidden
 			for i := range steps {
 				steps[i] = r.mask.againStep(steps[i])
@@ -460,6 +483,12 @@ func (r *Recorder) rewrite() error {
 			if err := r.j.o.Store.PutRunSteps(ctx, r.id, changed); err != nil {
 				return err
 			}
+		}
+		if from == was {
+			r.mu.Lock()
+			r.safe = grown
+			r.mu.Unlock()
+			return nil
 		}
 	}
 }

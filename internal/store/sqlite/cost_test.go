@@ -93,6 +93,15 @@ func TestIdleRowsCostNothing(t *testing.T) {
 		"a page of resources":            {func() error { _, err := s.Resources(ctx, "clients", "a", 10); return err }, "(kind=? AND name>?)"},
 		"what refers to a resource":      {func() error { _, err := s.Referrers(ctx, "clients", "a", 10); return err }, "resource_refs_target (kind=? AND name=?)"},
 		"a page of what is sealed":       {func() error { _, _, err := s.SealedAfter(ctx, nil, "tokens:id-5", 10); return err }, "(id>?)"},
+		"the last runs":                  {func() error { _, err := s.Runs(ctx, store.RunFilter{}, 10); return err }, "sqlite_autoindex_runs_1 (id>? AND id<?)"},
+		"the last runs of a name":        {func() error { _, err := s.Runs(ctx, store.RunFilter{Name: "a"}, 10); return err }, "runs_name (name=? AND id>? AND id<?)"},
+		"the last runs of a status":      {func() error { _, err := s.Runs(ctx, store.RunFilter{Status: "running"}, 10); return err }, "runs_status (status=? AND id>? AND id<?)"},
+		"the last runs that faulted":     {func() error { _, err := s.Runs(ctx, store.RunFilter{Name: "a", Status: "faulted"}, 10); return err }, "runs_faulted (name=? AND id>? AND id<?)"},
+		"what a run started":             {func() error { _, err := s.Runs(ctx, store.RunFilter{Parent: "a"}, 10); return err }, "runs_parent (parent=? AND id>? AND id<?)"},
+		"runs by correlation id":         {func() error { _, err := s.Runs(ctx, store.RunFilter{Correlation: "a"}, 10); return err }, "SEARCH run_correlations USING PRIMARY KEY (head=? AND run>? AND run<?)"},
+		"the run with a key":             {func() error { _, err := s.RunByKey(ctx, "a"); return err }, "runs_key (key=?)"},
+		"steps of a run":                 {func() error { _, err := s.RunStepLists(ctx, "a", 1, 10); return err }, "sqlite_autoindex_run_steps_1 (run=? AND first>?)"},
+		"where a name's old runs begin":  {func() error { _, err := s.RunAt(ctx, "a", false, 100); return err }, "COVERING INDEX runs_name (name=?)"},
 		"the end of the audit":           {func() error { _, err := s.LastAudit(ctx); return err }, "SCAN audit"}, // backwards, of one row
 		"the end of the audit, filtered": {func() error { _, err := s.AuditBefore(ctx, 1<<60, store.AuditFilter{}, 10); return err }, "INTEGER PRIMARY KEY (rowid<?)"},
 	} {
