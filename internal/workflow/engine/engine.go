@@ -17,9 +17,6 @@ import (
 )
 
 var (
-	// ErrNoWorkflow says that there is no such workflow, version or published
-	// version. A Library answers with it.
-	ErrNoWorkflow = errors.New("there is no such workflow, or it is not published")
 	// ErrNoActivity says that a start names an activity that the workflow lacks.
 	ErrNoActivity = errors.New("the workflow has no such activity to start at")
 	// ErrSingleton says that the workflow is a singleton and has a run.
@@ -35,14 +32,14 @@ var (
 	ErrClosed = errors.New("the engine is closed")
 )
 
-// A Library gives the versions of workflows. Each method answers ErrNoWorkflow
-// where there is none. Versions are shared, read only, and one version is one
-// pointer as long as the library keeps it.
+// A Library gives the versions of workflows. Its errors are freshet.ErrNotFound
+// where there is none. Versions are shared, read only; one version is one
+// pointer as long as the library keeps it in memory.
 type Library interface {
 	Published(ctx context.Context, name string) (*workflow.Version, error)
-	ByID(ctx context.Context, id string) (*workflow.Version, error)                // the published one
-	Version(ctx context.Context, id string, number int) (*workflow.Version, error) // whether published or not
-	List(ctx context.Context) ([]*workflow.Version, error)                         // the published ones
+	ByID(ctx context.Context, id string) (*workflow.Version, error)                 // the published one
+	Numbered(ctx context.Context, id string, number int) (*workflow.Version, error) // whether published or not
+	AllPublished(ctx context.Context) ([]*workflow.Version, error)
 }
 
 // An Evaluator evaluates what properties say; *expr.Evaluator is one.

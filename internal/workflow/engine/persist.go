@@ -187,7 +187,7 @@ func (e *Engine) load(ctx context.Context, id run.ID, statuses ...string) (*exec
 
 // revive makes a run of its stored state.
 func (e *Engine) revive(ctx context.Context, in store.Instance) (*exec, error) {
-	v, err := e.o.Library.Version(ctx, in.Workflow, in.Version)
+	v, err := e.o.Library.Numbered(ctx, in.Workflow, in.Version)
 	if err != nil {
 		return nil, fmt.Errorf("run %s goes by version %d of workflow %s: %w", in.Run, in.Version, in.Workflow, err)
 	}

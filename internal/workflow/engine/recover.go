@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/workflow"
@@ -223,13 +224,13 @@ func (e *Engine) RemoveRuns(ctx context.Context, f activity.Removal) (int, error
 	current := 0
 	if f.Workflow != "" {
 		v, err := e.o.Library.ByID(ctx, f.Workflow)
-		if errors.Is(err, ErrNoWorkflow) {
+		if errors.Is(err, freshet.ErrNotFound) {
 			v, err = e.o.Library.Published(ctx, f.Workflow)
 		}
 		switch {
 		case err == nil:
 			name, current = v.Name, v.Number
-		case errors.Is(err, ErrNoWorkflow):
+		case errors.Is(err, freshet.ErrNotFound):
 			if c := e.running(f.Caller); c != nil && (f.Workflow == c.p.v.ID || f.Workflow == c.p.v.Definition.ID || f.Workflow == c.p.v.Name) {
 				name, current = c.p.v.Name, c.p.v.Number // a draft that clears its own
 			} else {

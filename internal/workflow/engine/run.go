@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/workflow"
@@ -91,7 +92,7 @@ func (e *Engine) version(ctx context.Context, r Request) (*workflow.Version, err
 	case r.Version != nil:
 		return r.Version, nil
 	case r.DefinitionID != "" && r.Number != 0:
-		v, err := e.o.Library.Version(ctx, r.DefinitionID, r.Number)
+		v, err := e.o.Library.Numbered(ctx, r.DefinitionID, r.Number)
 		if err != nil {
 			return nil, fmt.Errorf("version %d of workflow %s: %w", r.Number, r.DefinitionID, err)
 		}
@@ -234,10 +235,10 @@ func (x *exec) Child(ctx context.Context, s activity.ChildStart) (activity.Child
 		return x.retryChild(ctx, s.Retry)
 	}
 	v, err := e.o.Library.ByID(ctx, s.Definition)
-	if errors.Is(err, ErrNoWorkflow) {
+	if errors.Is(err, freshet.ErrNotFound) {
 		v, err = e.o.Library.Published(ctx, s.Definition)
 	}
-	if errors.Is(err, ErrNoWorkflow) || err == nil && v.ID == x.p.v.ID {
+	if errors.Is(err, freshet.ErrNotFound) || err == nil && v.ID == x.p.v.ID {
 		return activity.ChildEnd{}, nil
 	}
 	if err != nil {

@@ -75,7 +75,7 @@ func (e *Engine) send(s activity.Signal, from run.ID) {
 }
 
 func (e *Engine) startsOf(ctx context.Context, key string) ([]Trigger, error) {
-	list, err := e.o.Library.List(ctx)
+	list, err := e.o.Library.AllPublished(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list workflows: %w", err)
 	}
