@@ -18,8 +18,8 @@ import (
 
 type serveCmd struct {
 	Data              string        `default:"freshet-data" env:"FRESHET_DATA" placeholder:"DIR" help:"The data directory; made on the first start."`
-	DatabaseURL       string        `env:"FRESHET_DATABASE_URL" placeholder:"URL" help:"PostgreSQL instead of the embedded store (not in this version)."`
-	DatabaseDirectURL string        `env:"FRESHET_DATABASE_DIRECT_URL" placeholder:"URL" help:"PostgreSQL without a pooler in between (not in this version)."`
+	DatabaseURL       string        `env:"FRESHET_DATABASE_URL" placeholder:"URL" help:"PostgreSQL, which any number of servers may share, instead of the embedded store."`
+	DatabaseDirectURL string        `env:"FRESHET_DATABASE_DIRECT_URL" placeholder:"URL" help:"The way around a pooler: for migrations, and for hearing of changes at once."`
 	Listen            string        `default:"127.0.0.1:8420" env:"FRESHET_LISTEN" placeholder:"ADDR" help:"Where to serve; port 0 takes a free one."`
 	MetricsListen     string        `env:"FRESHET_METRICS_LISTEN" placeholder:"ADDR" help:"Where to serve metrics; not served without it."`
 	Config            []string      `env:"FRESHET_CONFIG" placeholder:"FILE" help:"Resource files or directories, applied at each start." sep:","`
@@ -62,9 +62,6 @@ func (c *serveCmd) Run(e *env) error {
 	defer cancel()
 	return errors.Join(broken, s.Close(ctx))
 }
-
-// errDatabase tells of the store that a later version has.
-var errDatabase = coded{error: errors.New("--database-url: PostgreSQL is not in this version"), code: exitFailed, hint: "leave it out for the embedded store"}
 
 // dataDir makes the data directory if need be and checks that it can be
 // written.

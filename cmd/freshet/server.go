@@ -85,9 +85,6 @@ func (s *server) Close(ctx context.Context) error {
 // start brings everything up, or nothing: what was begun before an error is
 // ended again.
 func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err error) {
-	if c.DatabaseURL != "" || c.DatabaseDirectURL != "" {
-		return nil, errDatabase
-	}
 	if err := dataDir(c.Data); err != nil {
 		return nil, err
 	}
@@ -103,7 +100,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	s.log = slog.New(redact.NewHandler(c.logger(logTo), values))
 
 	// The store and what seals it.
-	st, err := sqlite.Open(ctx, c.Data, sqlite.Options{})
+	st, err := c.store(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +110,10 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	v, err := vault.Open(ctx, st, place)
+	if err != nil {
+		return nil, err
+	}
+	sh, err := c.join(ctx, s, st, v)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +135,11 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 			}
 			return row.Sealed != nil, err
 		},
-		Written:  s.written,
-		OnChange: func(kind string, names []string) { s.changed(guard, kind, names) },
+		Written: s.written,
+		OnChange: func(kind string, names []string) {
+			s.changed(guard, kind, names)
+			sh.changed(st, s.log, kind, names)
+		},
 	}); err != nil {
 		return nil, err
 	}
@@ -152,25 +156,28 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	sender := grant.New(grant.Options{Transport: guard.Transport(dial.Token), Logger: s.log, Version: version,
 		Mutual: func(c tls.Certificate) http.RoundTripper { return guard.Mutual(dial.Token, c) }})
 	tell := &observers{}
-	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Owner: "local", Dir: c.Data, Log: s.log, Observe: tell.observe})
+	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe})
 	trail := audit.New(audit.Options{Store: st, Hasher: v, Strict: c.Audit == "strict", Log: s.log})
 	s.later("audit", trail.Close)
 	count := metrics.New(metrics.Options{Version: version, Gauges: s.source.Gauges, Count: st.CountTokens,
-		AuditQueued: func() int64 { return int64(trail.Stats().Waiting) }})
+		AuditQueued: func() int64 { return int64(trail.Stats().Waiting) }, More: sh.collectors()})
 	hooks := webhook.Start(webhook.Options{Store: st, Book: s.Book, Client: guard.Client(dial.Upstream), Log: s.log,
 		Scrub: func(t string) string { return values.Scrub(redact.Text(t)) }})
 	s.later("webhooks", func(context.Context) error { return hooks.Close() })
-	tell.add(count.Observe, tracing.Observe, func(e refresh.Event) {
+	tell.add(count.Observe, tracing.Observe, sh.observe, func(e refresh.Event) {
 		hooks.Nudge()
 		if e.Type == refresh.EventRevoked {
 			s.forget()
 		}
 	})
-	guardian := backup.NewGuard(st, c.Data)
+	guardian := sh.guardian(st, c.Data)
 	if paused, reason, err := guardian.Check(ctx); err != nil {
 		return nil, err
 	} else if paused {
 		s.source.Distrust(reason)
+	}
+	if err := sh.follow(ctx, s, st, v, guard); err != nil {
+		return nil, err
 	}
 	if err := s.source.Start(ctx); err != nil {
 		return nil, err
@@ -181,7 +188,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	s.tend(v, st, guardian)
 
 	// Who may come in.
-	keys, err := access.Open(ctx, access.Options{Store: st, Hasher: v, Log: s.log})
+	keys, err := access.Open(ctx, access.Options{Store: st, Hasher: v, Log: s.log, Shared: sh != nil})
 	if err != nil {
 		return nil, err
 	}
@@ -208,10 +215,10 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	s.URL = base.String()
 	gate := httpapi.NewGate(keys, trail, count, s.log)
 	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
-	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Log: s.log, Ended: ended(trail, s.log)})
+	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Shared: sh != nil, Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
 	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Schedules: s.poller, BaseURL: s.URL,
-		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: diagnose(st, s.Book, guard, s.source), Values: values, Version: version, Log: s.log})
+		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
 		return nil, err

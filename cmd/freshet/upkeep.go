@@ -17,7 +17,7 @@ import (
 // overwrites what deleted rows left behind, and moves the epoch on by which a
 // restored store is recognised. Before all that it reads the whole database
 // once; a start looks at large ones only here and there.
-func (s *server) tend(v *vault.Vault, st *store.Store, guardian *backup.Guard) {
+func (s *server) tend(v *vault.Vault, st *store.Store, guardian guard) {
 	const every = 5 * time.Minute
 	ctx, stop := context.WithCancel(context.Background())
 	var done sync.WaitGroup

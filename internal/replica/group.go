@@ -20,6 +20,7 @@ type Store interface {
 	LastEvents(ctx context.Context, connection string, limit int) ([]store.Event, error)
 	Replicas(ctx context.Context) ([]store.Replica, error)
 	Beat(ctx context.Context, id string, spilled int64) error
+	Discharge(ctx context.Context, id string) error
 	Enlist(ctx context.Context, r store.Replica, gone time.Duration) error
 }
 
@@ -58,6 +59,7 @@ type Options struct {
 
 const (
 	beatEvery = 5 * time.Second
+	forget    = 24 * time.Hour // as long as orphans are kept
 	// Gone is how long a replica is silent until it counts as dead.
 	Gone = 30 * time.Second
 
@@ -442,6 +444,12 @@ func (g *Group) beat(ctx context.Context) error {
 	for _, r := range all {
 		if r.ID == self.ID || r.Silent < Gone {
 			delete(g.reported, r.ID)
+			continue
+		}
+		if r.Silent > forget && r.Spilled == 0 || r.Silent > 30*forget {
+			if err := g.o.Store.Discharge(ctx, r.ID); err != nil {
+				return err
+			}
 			continue
 		}
 		silent = append(silent, r)

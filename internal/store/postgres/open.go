@@ -256,6 +256,7 @@ func (d *DB) inspect(ctx context.Context, o Options) error {
 		return unfit("the user has no schema to make tables in", "give the user one: CREATE SCHEMA AUTHORIZATION user, or GRANT CREATE ON SCHEMA public TO user")
 	}
 	d.channel = "freshet_" + schema
+	d.synced.Store(standbys != "")
 	if fsync == "off" {
 		o.Log.Warn("THE DATABASE SERVER RUNS WITH fsync=off: when its machine loses power or its system crashes, tokens that providers have rotated are lost and their grants with them, "+
 			"or the whole database is; set fsync=on", "database", d.place)
@@ -269,7 +270,7 @@ func (d *DB) inspect(ctx context.Context, o Options) error {
 		commit = "on"
 	}
 	d.begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = ` + commit +
-		`; SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '8s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; SELECT ` + clock + `, ` + d.timelineSQL(ctx)
+		`; SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '8s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; SELECT ` + clock + `, ` + d.timelineSQL(ctx) + `, current_setting('synchronous_standby_names') <> ''`
 	return d.room(ctx, o)
 }
 
@@ -314,33 +315,53 @@ func (d *DB) sameDatabase(ctx context.Context, direct *pgx.ConnConfig) error {
 // timelineSQL says which server in a line of failovers answers, where it can be
 // asked. The number is the first part of a log file's name.
 func (d *DB) timelineSQL(ctx context.Context) string {
-	const ask = `CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END`
 	var t string
-	if err := d.pool.QueryRow(ctx, `SELECT `+ask).Scan(&t); err != nil || t == "" {
+	if err := d.pool.QueryRow(ctx, `SELECT `+askTimeline).Scan(&t); err != nil || t == "" {
 		d.log.Debug("the server does not tell its timeline: a failover that loses commits is not noticed", "error", err)
 		return `''`
 	}
 	d.timeline.Store(&t)
-	return ask
+	return askTimeline
 }
+
+const askTimeline = `CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END`
 
 // Timeline names the server that was written to last among those that have
 // taken each other's place; "" if the server does not say.
 func (d *DB) Timeline() string { return *d.timeline.Load() }
 
-// OnFailover has f called when another server has taken the former one's place
-// and its commits may be behind. The transaction that finds out ends with
+// OnFailover has f called when another server has taken the former one's place.
+// Where a standby confirmed every commit of the former, lossless, work goes on.
+// Otherwise commits may be missing: the transaction that finds out ends with
 // ErrFailover before it has read or written anything, after f returned.
-func (d *DB) OnFailover(f func(from, to string)) { d.onFailover.Store(&f) }
+func (d *DB) OnFailover(f func(lossless bool)) { d.onFailover.Store(&f) }
 
 // follow compares the timeline of a transaction with the one before.
-func (d *DB) follow(now string) error {
+func (d *DB) follow(now string, synced bool) error {
+	lossless := d.synced.Swap(synced)
 	was := d.timeline.Load()
 	if *was == now || now == "" || *was == "" || !d.timeline.CompareAndSwap(was, &now) {
 		return nil
 	}
 	if f := d.onFailover.Load(); f != nil {
-		(*f)(*was, now)
+		(*f)(lossless)
+	}
+	if lossless {
+		return nil
 	}
 	return &Error{Place: d.place, What: "another server has taken its place (timeline " + *was + ", now " + now + ")", is: ErrFailover, cause: store.ErrReadOnly}
+}
+
+// Origin tells where the database lives: the cluster and the database in it,
+// the timeline, and whether a standby confirms what is committed. What the
+// server does not tell this user is "".
+func (d *DB) Origin(ctx context.Context) (server, timeline string, synced bool, err error) {
+	ctx, cancel := bounded(ctx, readTime)
+	defer cancel()
+	if err := d.pool.QueryRow(ctx, `SELECT current_setting('synchronous_standby_names') <> ''`).Scan(&synced); err != nil {
+		return "", "", false, d.describe(ctx, err)
+	}
+	_ = d.pool.QueryRow(ctx, `SELECT system_identifier::text || '/' || (SELECT oid::text FROM pg_database WHERE datname = current_database()) FROM pg_control_system()`).Scan(&server)
+	_ = d.pool.QueryRow(ctx, `SELECT `+askTimeline).Scan(&timeline)
+	return server, timeline, synced, ctx.Err()
 }

@@ -49,7 +49,8 @@ type DB struct {
 	pooled  bool
 
 	timeline   atomic.Pointer[string] // of the server that was written to last; "" if it does not say
-	onFailover atomic.Pointer[func(from, to string)]
+	synced     atomic.Bool            // a standby confirmed that server's commits
+	onFailover atomic.Pointer[func(lossless bool)]
 }
 
 // Read returns the pool. A SELECT that meets a broken connection is sent again.
@@ -136,7 +137,7 @@ func (d *DB) open(ctx context.Context) (*pgxpool.Conn, *txn, error) {
 		row := results[len(results)-1].Rows[0]
 		now, err := strconv.ParseInt(string(row[0]), 10, 64)
 		if err == nil {
-			err = d.follow(string(row[1]))
+			err = d.follow(string(row[1]), string(row[2]) == "t")
 		}
 		if err != nil {
 			c.Exec(ctx, "ROLLBACK")
