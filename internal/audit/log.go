@@ -39,6 +39,9 @@ const (
 	Reveal         = "resource.reveal" // an export with its secrets
 	RunCancel      = "run.cancel"
 	RunRetry       = "run.retry"
+	RowInsert      = "row.insert" // one row or many
+	RowUpdate      = "row.update"
+	RowDelete      = "row.delete"
 	KeyCreate      = "key.create"
 	KeyRevoke      = "key.revoke"
 	KeyUse         = "key.use"     // a look at anything that is recorded as nothing else

@@ -24,6 +24,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
+	"github.com/freshet-dev/freshet/internal/table"
 	"github.com/freshet-dev/freshet/internal/upstream"
 	"github.com/freshet-dev/freshet/internal/vault"
 	"github.com/freshet-dev/freshet/internal/web"
@@ -44,6 +45,7 @@ type Options struct {
 	Runs    Runs         // nil: runs can be looked at and nothing else
 
 	Schedules *schedule.Poller // nil: schedules can be declared and nothing else
+	Tables    *table.Tables    // nil: tables can be declared and nothing else
 
 	Backup  func(ctx context.Context, w io.Writer) error     // writes a consistent copy of the store; nil: there is no such endpoint
 	Doctor  func(ctx context.Context) (doctor.Report, error) // nil: there is no such endpoint
@@ -103,6 +105,7 @@ func New(o Options) (*API, error) {
 	a.probeEndpoints()
 	a.callbackEndpoints()
 	a.runEndpoints()
+	a.tableEndpoints()
 	a.laterEndpoints()
 	if err := a.resourceEndpoints(); err != nil { // after the others, whose paths they end where
 		return nil, err
@@ -154,7 +157,7 @@ var (
 // net/http would answer in text.
 func (a *API) nothing(w http.ResponseWriter, r *http.Request) {
 	var allow []string
-	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		q := *r
 		q.Method = m
 		if _, pattern := a.mux.Handler(&q); pattern != "" {

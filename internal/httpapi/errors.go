@@ -45,6 +45,9 @@ func lookup(err error) *problem.Problem {
 	if p := runProblem(err); p != nil {
 		return p
 	}
+	if p := tableProblem(err); p != nil {
+		return p
+	}
 	if f, ok := errors.AsType[resource.Faults](err); ok {
 		return faults(f)
 	}

@@ -18,7 +18,6 @@ var later = []struct {
 	what string
 }{
 	{"/api/v1/workflows", access.Read, "workflows"},
-	{"/api/v1/tables", access.Read, "tables"},
 	{"/api/v1/apps", access.Read, "apps"},
 	{"/api/v1/services", access.Read, "services"},
 	{"/api/v1/processes", access.Read, "processes"},

@@ -83,7 +83,7 @@ func (a *API) resourceEndpoints() error {
 		switch {
 		case k.Single:
 			a.singleEndpoints(k)
-		case k.Name == kindConnections, k.Name == kindSchedules && a.o.Schedules != nil:
+		case k.Name == kindConnections, k.Name == kindSchedules && a.o.Schedules != nil, k.Name == kindTables && a.o.Tables != nil:
 			a.changeEndpoints(k, k.Name+"/{name}")
 		default:
 			a.lookEndpoints(k)
@@ -243,6 +243,9 @@ func (a *API) changeEndpoints(k resource.Kind, path string) {
 		err := a.o.Book.Delete(r.Context(), at)
 		if d, ok := catalog.Provider(at.Name); ok && at.Kind == kindProviders && errors.Is(err, freshet.ErrNotFound) {
 			err = problem.New(http.StatusConflict, "built-in", "The provider is built in", d.Title+" is part of the catalogue; nobody declared it, so there is nothing to delete")
+		}
+		if at.Kind == kindTables {
+			err = a.dropTable(r.Context(), at.Name, err)
 		}
 		a.answer(w, r, &applied{Effects: []effect{{at.Kind, at.Name, string(resource.Deleted)}}}, err)
 	})

@@ -118,7 +118,6 @@ func TestResourcesOverHTTP(t *testing.T) {
 		"a kind of later":        {"GET", "/api/v1/workflows", ``, 501, "not-in-this-version"},
 		"a run of later":         {"POST", "/api/v1/workflows/CallMyAPI/run", `{}`, 501, "not-in-this-version"},
 		"an import of later":     {"POST", "/api/v1/import", `{}`, 501, "not-in-this-version"},
-		"a table of later":       {"GET", "/api/v1/tables/Settings/rows", ``, 501, "not-in-this-version"},
 		"a kind that is none":    {"GET", "/api/v1/nonsense", ``, 404, "/api/docs"},
 		"a path that is none":    {"GET", "/api/v2/connections", ``, 404, "/api/docs"},
 		"a method that is none":  {"PATCH", "/api/v1/clients/emu", `{}`, 405, "GET, PUT, DELETE"},

@@ -37,6 +37,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/resource"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
+	"github.com/freshet-dev/freshet/internal/table"
 	"github.com/freshet-dev/freshet/internal/upstream"
 	"github.com/freshet-dev/freshet/internal/vault"
 	"github.com/freshet-dev/freshet/internal/web"
@@ -44,22 +45,23 @@ import (
 
 // A world is a whole server on loopback, with an emulator for a provider.
 type world struct {
-	t     testing.TB
-	dir   string
-	em    *emulator.Emulator
-	store *store.Store
-	vault *vault.Vault
-	book  *resource.Book
-	src   *refresh.Source
-	audit *audit.Log
-	keys  *access.Keys
-	flows *flow.Flows
-	api   *httpapi.API
-	web   *web.Server
-	db    *locked
-	log   *logBuffer
-	url   string
-	admin string
+	t      testing.TB
+	dir    string
+	em     *emulator.Emulator
+	store  *store.Store
+	vault  *vault.Vault
+	book   *resource.Book
+	tables *table.Tables
+	src    *refresh.Source
+	audit  *audit.Log
+	keys   *access.Keys
+	flows  *flow.Flows
+	api    *httpapi.API
+	web    *web.Server
+	db     *locked
+	log    *logBuffer
+	url    string
+	admin  string
 }
 
 // A tweak changes what a world is made of.
@@ -174,8 +176,12 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 	must(err)
 	guard, err := dial.New(dial.Options{Allow: []string{"127.0.0.0/8"}})
 	must(err)
-	w.book, err = resource.New(resource.Options{Store: w.store, Sealer: w.vault, Catalogue: resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest}, Allow: []string{"127.0.0.0/8"},
+	w.tables = table.New(table.Options{Store: w.store, Sealer: w.vault})
+	w.book, err = resource.New(resource.Options{Store: w.store, Sealer: w.vault, Catalogue: resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest}, Allow: []string{"127.0.0.0/8"}, Tables: w.tables,
 		Written: func(c *store.Change, u resource.Update) error {
+			if u.Kind == "tables" {
+				return w.written(c, u)
+			}
 			if u.Kind != "connections" {
 				return nil
 			}
@@ -225,7 +231,7 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 				w.audit.Record(context.Background(), audit.Entry{Actor: e.Actor, Action: audit.Connected, Subject: e.Connection})
 			}
 		}})
-	api, err := httpapi.New(httpapi.Options{Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
+	api, err := httpapi.New(httpapi.Options{Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
 	must(err)
 	w.api = api
 	base, err := url.Parse(w.url)
