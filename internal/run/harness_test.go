@@ -148,6 +148,15 @@ func (w *world) get(id run.ID) run.Run {
 	return v
 }
 
+// cancel ends a run that waits.
+func (w *world) cancel(id run.ID) error {
+	r, err := w.Resume(w.ctx, id)
+	if err != nil {
+		return err
+	}
+	return r.End(w.ctx, run.End{Status: run.Cancelled})
+}
+
 // row is a run as the store has it.
 func (w *world) row(id run.ID) store.Run {
 	w.t.Helper()

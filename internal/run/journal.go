@@ -293,7 +293,7 @@ func (j *Journal) due() (list []*Recorder, wait time.Duration, closed bool) {
 	} else {
 		wait = j.queue[0].due.Sub(now)
 	}
-	if !j.o.Alone && len(j.live) > 0 && (wait == 0 || wait > leaseEvery) {
+	if !j.o.Alone && len(j.live) > 0 && wait == 0 {
 		wait = leaseEvery
 	}
 	return list, wait, j.closed

@@ -547,6 +547,8 @@ func TestFollow(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		again, err := far.Resume(w.ctx, r.ID())
 		w.ok(err)
+		_, err = w.Resume(w.ctx, r.ID())
+		w.is(err, run.ErrTaken) // it runs elsewhere
 		if n := again.Step(run.Step{}); n != 22 {
 			t.Errorf("the first step of the second life is %d", n)
 		}
@@ -573,6 +575,20 @@ func TestFollow(t *testing.T) {
 			t.Errorf("of a run that has ended: %v, %+v", err, ended)
 		}
 		other := w.begin(run.Start{})
+		for range 700 {
+			other.Step(run.Step{})
+		}
+		long := 0
+		w.ok(other.Suspend(w.ctx))
+		w.ok(w.cancel(other.ID()))
+		w.ok(w.Follow(w.ctx, other.ID(), 0, func(_ run.Run, steps []run.Record) error {
+			long += len(steps)
+			return nil
+		}))
+		if long != 700 {
+			t.Errorf("of a long run that has ended: %d steps", long)
+		}
+		other = w.begin(run.Start{})
 		gone, leave := context.WithCancel(w.ctx)
 		left := make(chan error)
 		go func() { left <- w.Follow(gone, other.ID(), 0, func(run.Run, []run.Record) error { return nil }) }()

@@ -62,7 +62,7 @@ func TestS70_a_secret_is_nowhere_in_the_journal(t *testing.T) {
 		"in an error":                  known(data(map[string]any{"a": errors.New(canary)})),
 		"in an object":                 known(data(map[string]any{"a": object{Note: canary}, "b": &object{Note: canary}})),
 		"in JSON within JSON":          known(data(map[string]any{"a": `{"b":"{\"c\":\"` + canary + `\"}"}`})),
-		"behind what is kept":          known(data(map[string]any{"a": strings.Repeat("x", 4090) + canary})),
+		"behind what is kept":          known(data(map[string]any{"a": strings.Repeat("x", 4085) + canary + strings.Repeat("y", 4085)})),
 		"in inputs":                    known(step(run.Step{Inputs: map[string]any{"Value": canary}})),
 		"correlation id":               known(func(w *world, r *run.Recorder) { r.Correlate("do " + canary) }),
 		"warning":                      known(func(w *world, r *run.Recorder) { r.Warn(canary) }),
@@ -120,7 +120,7 @@ func TestS70_a_secret_is_nowhere_in_the_journal(t *testing.T) {
 			texts := map[string]string{"live": live, "stored": w.shown(r.ID()), "events": fmt.Sprint(events, w.events)}
 			sub := base64.StdEncoding.EncodeToString([]byte("u:" + canary))
 			for where, text := range texts {
-				for _, secret := range []string{canary, url.QueryEscape(canary), sub, jwt[30:50], "12345678901234"} {
+				for _, secret := range []string{canary[:8], url.QueryEscape(canary), sub, jwt[30:50], "12345678901234"} {
 					if strings.Contains(text, secret) {
 						t.Errorf("%s holds %s: %s", where, secret, text)
 					}
@@ -129,13 +129,13 @@ func TestS70_a_secret_is_nowhere_in_the_journal(t *testing.T) {
 			if !strings.Contains(texts["stored"]+texts["events"], redact.Mark) && name != "behind what is kept" {
 				t.Errorf("nothing marks what was taken out: %s", texts["stored"])
 			}
-			if found := w.rows(canary, url.QueryEscape(canary), sub, "12345678901234"); len(found) > 0 {
+			if found := w.rows(canary[:8], url.QueryEscape(canary), sub, "12345678901234"); len(found) > 0 {
 				t.Errorf("a secret is in the tables: %v", found)
 			}
 			if strings.Contains(name, "late") || strings.Contains(name, "written") {
 				return // its bytes were in the log of the database before it was known
 			}
-			if found := w.holds(canary, url.QueryEscape(canary), sub, jwt[30:50], "12345678901234"); len(found) > 0 {
+			if found := w.holds(canary[:8], url.QueryEscape(canary), sub, jwt[30:50], "12345678901234"); len(found) > 0 {
 				t.Errorf("a secret is in the files: %v", found)
 			}
 		})
