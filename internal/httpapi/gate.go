@@ -105,6 +105,19 @@ func (g *Gate) Authorize(r *http.Request, name string) (proxy.Caller, error) {
 	return c, nil
 }
 
+// AuthorizeRun lets keys with run:NAME start the workflow, and says whose it is.
+func (g *Gate) AuthorizeRun(r *http.Request, workflow string) (actor string, err error) {
+	c, err := g.admit(r, access.Run, workflow)
+	if err != nil {
+		if p := identity(err); p != nil {
+			p.Cause = err
+			return "", p
+		}
+		return "", err
+	}
+	return c.Actor(), nil
+}
+
 // Admit puts a call on record before it leaves.
 func (g *Gate) Admit(ctx context.Context, e *proxy.Entry) error {
 	path := e.Path

@@ -36,6 +36,9 @@ type Options struct {
 
 	API   http.Handler   // /api, /callback, /connect, /hooks, /healthz, /readyz
 	Proxy *proxy.Handler // /proxy
+	// Endpoints serves what workflows declare, anywhere else; what none of them
+	// has is next's. nil: there are none.
+	Endpoints func(next http.Handler) http.Handler
 
 	Metrics         http.Handler // served at /metrics of MetricsListener, and nowhere else
 	MetricsListener net.Listener // nil: not served
@@ -115,7 +118,11 @@ func (s *Server) handler() http.Handler {
 	for _, prefix := range []string{"/api/", "/callback/", "/connect/", "/hooks/", "/healthz", "/readyz"} {
 		mux.Handle(prefix, s.o.API)
 	}
-	mux.HandleFunc("/", nothingHere)
+	var rest http.Handler = http.HandlerFunc(nothingHere)
+	if s.o.Endpoints != nil {
+		rest = s.o.Endpoints(rest)
+	}
+	mux.Handle("/", rest)
 	front := s.o.Proxy.Front(mux)
 	inner := s.named(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/token") && strings.HasPrefix(r.URL.Path, "/api/") {

@@ -148,3 +148,25 @@ func TestS37_slow_headers_are_cut(t *testing.T) {
 		t.Errorf("100 KiB of header: %.60q", b)
 	}
 }
+
+func TestEndpointsHaveWhatIsNobodyElses(t *testing.T) {
+	addr, _ := start(t, func(o *Options) {
+		o.Endpoints = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/getAccessToken" || strings.HasPrefix(r.URL.Path, "/api") {
+					w.WriteHeader(http.StatusTeapot)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		}
+	})
+	for path, want := range map[string]int{"/getAccessToken": 418, "/": 404, "/else": 404, "/api/v1/x": 200, "/console": 501} {
+		if resp, body := get(t, addr, addr, path); resp.StatusCode != want {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if resp, _ := get(t, addr, "evil.example", "/getAccessToken"); resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("under a foreign name: %d", resp.StatusCode)
+	}
+}
