@@ -63,7 +63,7 @@ type Wait struct {
 	RunID string
 }
 
-// A Runner runs workflows.
+// A Runner runs workflows. A run goes on when the context of its caller ends.
 type Runner interface {
 	// Run returns when the run has ended or waits.
 	Run(ctx context.Context, s Start) (End, error)
@@ -76,9 +76,10 @@ type Runner interface {
 	Resume(ctx context.Context, w Wait, input *model.Object, x *activity.HTTPExchange) (End, error)
 }
 
-// A Library lists the published versions of workflows.
+// A Library lists the published versions of workflows; *library.Library is one.
 type Library interface {
-	List(ctx context.Context) ([]*workflow.Version, error)
+	// AllPublished returns those that could be read also with an error.
+	AllPublished(ctx context.Context) ([]*workflow.Version, error)
 }
 
 // An Evaluator evaluates properties; *expr.Evaluator is one.
@@ -94,7 +95,6 @@ type Options struct {
 	Gate       Gate
 	References References // nil: expected values refer to nothing
 
-	NotFound   http.Handler   // for paths that no workflow has; nil: a problem
 	BaseURL    *url.URL       // how people reach the server
 	Values     *redact.Values // is told of the values that callers must send
 	MaxBody    int64          // of a request that is read; 0: 10 MiB
@@ -125,11 +125,6 @@ func New(o Options) *Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.NotFound == nil {
-		o.NotFound = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			problem.Write(w, http.StatusNotFound, "not-found", "There is nothing here", "", nil)
-		})
-	}
 	h := &Handler{o: o}
 	h.index.Store(newIndex(nil))
 	return h
@@ -143,9 +138,9 @@ func (h *Handler) Refused() int64 { return h.refused.Load() }
 func (h *Handler) Rebuild(ctx context.Context) error {
 	h.building.Lock()
 	defer h.building.Unlock()
-	versions, err := h.o.Library.List(ctx)
-	if err != nil {
-		return fmt.Errorf("routes of workflows: %w", err)
+	versions, wrong := h.o.Library.AllPublished(ctx)
+	if wrong != nil && len(versions) == 0 {
+		return fmt.Errorf("routes of workflows: %w", wrong) // the old ones stay
 	}
 	var all []*Endpoint
 	for _, v := range versions {
@@ -163,6 +158,9 @@ func (h *Handler) Rebuild(ctx context.Context) error {
 		}
 	}
 	h.index.Store(newIndex(all))
+	if wrong != nil {
+		return fmt.Errorf("routes of workflows: %w", wrong)
+	}
 	return nil
 }
 
@@ -204,15 +202,28 @@ func (h *Handler) Check(ctx context.Context, v *workflow.Version) []workflow.Fin
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.serveOr(w, r, http.HandlerFunc(nothing))
+}
+
+func nothing(w http.ResponseWriter, _ *http.Request) {
+	problem.Write(w, http.StatusNotFound, "not-found", "There is nothing here", "", nil)
+}
+
+// Front is a handler for a site: what no workflow serves goes to next.
+func (h *Handler) Front(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serveOr(w, r, next) })
+}
+
+func (h *Handler) serveOr(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	segs, ok := split(r.URL.EscapedPath())
 	if !ok {
-		h.o.NotFound.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 		return
 	}
 	ends, allow := h.index.Load().find(segs, r.Method)
 	switch {
 	case len(allow) == 0:
-		h.o.NotFound.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	case len(ends) > 0:
 		h.serve(w, r, ends)
 	case r.Method == http.MethodOptions:
@@ -321,9 +332,9 @@ func (h *Handler) choose(r *http.Request, ends []found) (found, *Wait, *problem.
 }
 
 // run starts a run or goes on with one, and answers. A caller who hangs up does
-// not stop it: it may have got a token that is yet to be stored.
+// not stop it, see Runner: it may have got a token that is yet to be stored.
 func (h *Handler) run(w http.ResponseWriter, r *http.Request, e found, wait *Wait, req *model.Request, known bool) {
-	ctx := context.WithoutCancel(r.Context())
+	ctx := r.Context()
 	x := &activity.HTTPExchange{Request: req}
 	input := req.Object()
 	if wait != nil {
