@@ -106,6 +106,7 @@ func New(o Options) (*API, error) {
 	a.callbackEndpoints()
 	a.runEndpoints()
 	a.tableEndpoints()
+	a.scheduleEndpoints()
 	a.laterEndpoints()
 	if err := a.resourceEndpoints(); err != nil { // after the others, whose paths they end where
 		return nil, err

@@ -35,6 +35,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
+	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
 	"github.com/freshet-dev/freshet/internal/table"
@@ -58,6 +59,7 @@ type world struct {
 	flows  *flow.Flows
 	api    *httpapi.API
 	web    *web.Server
+	poller *schedule.Poller
 	db     *locked
 	log    *logBuffer
 	url    string
@@ -182,6 +184,9 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 			if u.Kind == "tables" {
 				return w.written(c, u)
 			}
+			if u.Kind == "schedules" {
+				return writeSchedule(c, u)
+			}
 			if u.Kind != "connections" {
 				return nil
 			}
@@ -231,7 +236,8 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 				w.audit.Record(context.Background(), audit.Entry{Actor: e.Actor, Action: audit.Connected, Subject: e.Connection})
 			}
 		}})
-	api, err := httpapi.New(httpapi.Options{Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
+	closeSchedules := w.startSchedules(log)
+	api, err := httpapi.New(httpapi.Options{Schedules: w.poller, Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
 	must(err)
 	w.api = api
 	base, err := url.Parse(w.url)
@@ -244,7 +250,7 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 		w.db.set(false, false)
 		w.api.Close()
 		w.em.Release()
-		for _, err := range []error{w.web.Shutdown(ctx), func() error { w.flows.Close(); return nil }(), w.src.Close(ctx), w.keys.Close(ctx), w.audit.Close(ctx), w.store.Close()} {
+		for _, err := range []error{w.web.Shutdown(ctx), closeSchedules(ctx), func() error { w.flows.Close(); return nil }(), w.src.Close(ctx), w.keys.Close(ctx), w.audit.Close(ctx), w.store.Close()} {
 			if err != nil {
 				t.Errorf("close: %v", err)
 			}

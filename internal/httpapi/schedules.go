@@ -253,8 +253,8 @@ func (a *API) scheduleEndpoints() {
 	register(a, huma.Operation{OperationID: "schedule-history", Method: http.MethodGet, Path: "/api/v1/schedules/{name}/history", Summary: "What a task did", Tags: tags,
 		Description: "The last 200 firings are kept."}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
-			named
 			Paging
+			Name string `path:"name" doc:"The schedule."`
 		}) (*body[firingList], error) {
 			return answered(a.history(ctx, in.Name, in.Paging))
 		})

@@ -55,7 +55,9 @@ func TestS61_every_endpoint_holds_every_key_to_its_scopes(t *testing.T) {
 		"GET /api/v1/master-key": "admin", "POST /api/v1/master-key/rotate": "admin", "POST /api/v1/resume": "admin",
 		"GET /api/v1/network": "read", "PUT /api/v1/network": "admin", "DELETE /api/v1/network": "admin",
 	}
-	for _, k := range []string{"providers", "clients", "webhooks"} {
+	want["POST /api/v1/schedules/{name}/run"], want["GET /api/v1/schedules/{name}/history"] = "run:{name}", "read"
+	want["POST /api/v1/schedules/{name}/pause"], want["POST /api/v1/schedules/{name}/resume"] = "admin", "admin"
+	for _, k := range []string{"providers", "clients", "webhooks", "schedules"} {
 		want["GET /api/v1/"+k], want["GET /api/v1/"+k+"/{name}"] = "read", "read"
 		want["PUT /api/v1/"+k+"/{name}"], want["DELETE /api/v1/"+k+"/{name}"] = "admin", "admin"
 	}
@@ -73,7 +75,7 @@ func TestS61_every_endpoint_holds_every_key_to_its_scopes(t *testing.T) {
 	got["GET /proxy/{name}/me"] = "call:{name}"
 	keys := map[string]string{
 		"nobody": "", "wrong": "fk_aaaaaaaaaaaaaaaa_" + strings.Repeat("a", 52),
-		"read": w.key("r", "read"), "token:other": w.key("t", "token:other"), "call:other": w.key("c", "call:other"), "run:*": w.key("run", "run:*"),
+		"read": w.key("r", "read"), "token:other": w.key("t", "token:other"), "call:other": w.key("c", "call:other"), "run:other": w.key("run", "run:other"), "run:zz": w.key("rz", "run:zz"),
 		"token:zz": w.key("tz", "token:zz"), "call:zz": w.key("cz", "call:zz"), "admin": w.admin,
 	}
 	for op, scope := range got {
