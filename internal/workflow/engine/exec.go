@@ -371,7 +371,9 @@ func (x *exec) follow(n *node, en *entry, own *scope, c *activity.Call, res acti
 			st.push(entry{node: n.inner[i], scope: within, input: en.input, hasInput: true})
 		}
 	}
-	x.arrive(n, within, pushed)
+	if res.Suspend == nil { // else it is still under way
+		x.arrive(n, within, pushed)
+	}
 }
 
 // pushAll pushes the targets of outcomes: in the order of the outcomes, then of

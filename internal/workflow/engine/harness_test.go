@@ -147,6 +147,8 @@ func (w *world) close() {
 	if err := w.eng.Close(ctx); err != nil {
 		w.t.Errorf("close the engine: %v", err)
 	}
+	ctx, cancel = context.WithTimeout(w.ctx, 30*time.Second)
+	defer cancel()
 	if err := w.journal.Close(ctx); err != nil {
 		w.t.Errorf("close the journal: %v", err)
 	}
@@ -219,6 +221,13 @@ func (w *world) specs() []activity.Spec {
 			case <-ctx.Done():
 				return activity.Result{}, ctx.Err()
 			}
+		}},
+		{Type: "Answer", Run: func(_ context.Context, c *activity.Call) (activity.Result, error) {
+			return activity.Result{}, c.HTTP.Write(activity.Answer{Status: 200, Body: []byte("hello")})
+		}},
+		{Type: "Nap", Run: func(ctx context.Context, c *activity.Call) (activity.Result, error) {
+			time.Sleep(time.Second)
+			return activity.Result{}, nil
 		}},
 		{Type: "Panic", Run: func(context.Context, *activity.Call) (activity.Result, error) { panic("boo") }},
 	}
@@ -529,3 +538,20 @@ func has(d *workflow.Definition, id string) bool {
 }
 
 func show(v any) string { return fmt.Sprint(v) }
+
+func typeName(v any) string { return fmt.Sprintf("%T", v) }
+
+// settle waits, in fake time, until a run stands still.
+func (w *world) settle(id run.ID) {
+	w.t.Helper()
+	for range 1000 {
+		synctest.Wait()
+		if w.eng.running(id) == nil {
+			if r, err := w.journal.Get(w.ctx, id); err == nil && r.Status != run.Running && r.Status != run.Idle {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.t.Fatalf("run %s does not come to rest", id)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/run"
@@ -277,9 +278,16 @@ func (x *exec) Child(ctx context.Context, s activity.ChildStart) (activity.Child
 // learn masks in this run what a child knew to be secret: its output comes here.
 func (x *exec) learn(child *exec) { x.Secret(child.st.Secrets...) }
 
+// faultText is a fault with what was behind it, in one line.
 func faultText(f *run.Fault) string {
 	if f == nil {
 		return ""
 	}
-	return f.Message
+	text := f.Message
+	for c := f.Cause; c != nil; c = c.Cause {
+		if !strings.Contains(text, c.Message) {
+			text += ": " + c.Message
+		}
+	}
+	return text
 }
