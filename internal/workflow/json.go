@@ -11,7 +11,7 @@ import (
 
 // Limits of what is read.
 const (
-	MaxFile   = 8 << 20 // bytes of one definition
+	MaxFile   = 4 << 20 // bytes of one definition
 	MaxDepth  = 64      // objects and lists inside each other
 	maxValues = 600_000 // values of one definition: they cost more memory than bytes
 )

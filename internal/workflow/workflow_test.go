@@ -197,7 +197,7 @@ func TestUnreadableFiles(t *testing.T) {
 		"other JSON":             {`{"title":"component","triggers":{}}`, "line 1, column 1: this is no workflow definition: it has neither activities nor a definitionId"},
 		"a list":                 {`[]`, "line 1, column 1: a workflow definition is a JSON object with a list of activities"},
 		"a page":                 {"<!DOCTYPE html><p>not found", "line 1, column 1: this is no workflow definition: an export is JSON"},
-		"50 MB":                  {strings.Repeat(" ", 50<<20), "the file has 50 MiB; a definition has at most 8"},
+		"50 MB":                  {strings.Repeat(" ", 50<<20), "the file has 50 MiB; a definition has at most 4"},
 		"large YAML":             {"workflow: x\n#" + strings.Repeat("x", 2<<20), "the file has 2049 KiB; a definition in YAML has at most 1024"},
 		"many values":            {`{"activities":[` + strings.Repeat("0,", 700_000) + "0]}", "the file holds more than 600000 values"},
 		"broken YAML":            {"workflow: x\nactivities: [", "line 2"},
