@@ -112,10 +112,12 @@ type Engine struct {
 	base   context.Context // of everything that no caller waits for
 	stop   context.CancelCauseFunc
 	wg     sync.WaitGroup
-	slots  chan struct{} // of background work
 	wake   chan struct{} // there may be an earlier timer
 	mu     sync.Mutex
 	live   map[run.ID]*exec
+	work   []func(ctx context.Context) // that nobody waits for, in order
+	busy   int                         // goroutines that do it
+	begins map[run.ID]bool             // idle runs whose begin is in work
 	closed bool
 }
 
@@ -128,7 +130,7 @@ func New(o Options) *Engine {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Limits = o.Limits.withDefaults()
-	e := &Engine{o: o, live: map[run.ID]*exec{}, slots: make(chan struct{}, o.Limits.Background), wake: make(chan struct{}, 1)}
+	e := &Engine{o: o, live: map[run.ID]*exec{}, begins: map[run.ID]bool{}, wake: make(chan struct{}, 1)}
 	e.base, e.stop = context.WithCancelCause(context.Background())
 	e.locks.init(o.Store, o.Journal.Owner(), o.Log)
 	return e
@@ -166,20 +168,24 @@ func (e *Engine) Close(ctx context.Context) error {
 	return nil
 }
 
-// drain waits for the runs in memory.
+// drain waits for the runs in memory and for background work.
 func (e *Engine) drain() {
 	for {
 		e.mu.Lock()
-		var one *exec
+		var done chan struct{}
 		for _, x := range e.live {
-			one = x
+			done = x.done
 			break
 		}
+		idle := done == nil && e.busy == 0
 		e.mu.Unlock()
-		if one == nil {
+		if idle {
 			return
 		}
-		<-one.done
+		select {
+		case <-done: // nil, and for ever, while there is only work
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
@@ -215,25 +221,35 @@ func (e *Engine) running(id run.ID) *exec {
 	return e.live[id]
 }
 
-// background does work that nobody waits for, as much at once as there are
-// slots. It reports false when the engine is closed.
+// background does work that nobody waits for: in order, as much at once as
+// Limits.Background says. What waits for its turn costs no goroutine. It
+// reports false when the engine is closed.
 func (e *Engine) background(work func(ctx context.Context)) bool {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.closed {
-		e.mu.Unlock()
 		return false
 	}
-	e.wg.Add(1)
-	e.mu.Unlock()
-	go func() {
-		defer e.wg.Done()
-		select {
-		case e.slots <- struct{}{}:
-		case <-e.base.Done():
+	e.work = append(e.work, work)
+	if e.busy < e.o.Limits.Background {
+		e.busy++
+		e.wg.Go(e.worker)
+	}
+	return true
+}
+
+func (e *Engine) worker() {
+	for {
+		e.mu.Lock()
+		if len(e.work) == 0 || e.base.Err() != nil {
+			e.work = nil
+			e.busy--
+			e.mu.Unlock()
 			return
 		}
-		defer func() { <-e.slots }()
+		work := e.work[0]
+		e.work = e.work[1:]
+		e.mu.Unlock()
 		work(e.base)
-	}()
-	return true
+	}
 }

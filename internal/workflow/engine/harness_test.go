@@ -164,25 +164,17 @@ func (w *world) restart() {
 	w.open()
 }
 
-// kill begins another process over the same files, and has the one before
-// write nothing more: its database is closed under it.
+// kill ends the process in the middle of whatever it does: from here on it
+// writes nothing. Another one begins over the same files.
 func (w *world) kill() {
 	w.t.Helper()
-	old, oldJournal := w.eng, w.journal
 	w.store.Close()
+	ctx, cancel := context.WithTimeout(w.ctx, time.Millisecond)
+	defer cancel()
+	w.eng.Close(ctx)
+	w.journal.Close(ctx)
 	w.open()
-	w.t.Cleanup(func() {})
-	w.after(func() {
-		ctx, cancel := context.WithTimeout(w.ctx, time.Millisecond)
-		defer cancel()
-		old.Close(ctx)
-		oldJournal.Close(ctx)
-	})
 }
-
-// after runs f now, on the world's time: what is left of a dead process must
-// not live on in the bubble.
-func (w *world) after(f func()) { f() }
 
 // specs are activities of tests.
 func (w *world) specs() []activity.Spec {
@@ -199,10 +191,6 @@ func (w *world) specs() []activity.Spec {
 				}
 				return res, nil
 			}},
-		{Type: "Act", Acts: true, Run: func(_ context.Context, c *activity.Call) (activity.Result, error) {
-			w.mark(c)
-			return activity.Result{}, nil
-		}},
 		{Type: "Wait", Trigger: true, Fields: []activity.Field{{Name: "Key", Kind: activity.Text}}, Run: func(_ context.Context, c *activity.Call) (activity.Result, error) {
 			if c.First || c.Resume != nil {
 				w.mark(c)
@@ -210,18 +198,8 @@ func (w *world) specs() []activity.Spec {
 			}
 			return activity.Result{Suspend: &activity.Bookmark{Kind: "test", Key: c.Text("Key")}}, nil
 		}},
-		{Type: "Block", Run: func(ctx context.Context, c *activity.Call) (activity.Result, error) {
-			w.mark(c)
-			w.mu.Lock()
-			b := w.block
-			w.mu.Unlock()
-			select {
-			case <-b:
-				return activity.Result{}, nil
-			case <-ctx.Done():
-				return activity.Result{}, ctx.Err()
-			}
-		}},
+		{Type: "Send", Acts: true, Run: w.blocks},
+		{Type: "Block", Run: w.blocks},
 		{Type: "Answer", Run: func(_ context.Context, c *activity.Call) (activity.Result, error) {
 			return activity.Result{}, c.HTTP.Write(activity.Answer{Status: 200, Body: []byte("hello")})
 		}},
@@ -230,6 +208,20 @@ func (w *world) specs() []activity.Spec {
 			return activity.Result{}, nil
 		}},
 		{Type: "Panic", Run: func(context.Context, *activity.Call) (activity.Result, error) { panic("boo") }},
+	}
+}
+
+// blocks waits until a test lets it go on.
+func (w *world) blocks(ctx context.Context, c *activity.Call) (activity.Result, error) {
+	w.mark(c)
+	w.mu.Lock()
+	b := w.block
+	w.mu.Unlock()
+	select {
+	case <-b:
+		return activity.Result{}, nil
+	case <-ctx.Done():
+		return activity.Result{}, ctx.Err()
 	}
 }
 

@@ -34,25 +34,32 @@ func (e *Engine) recover(ctx context.Context) error {
 		if err := e.o.Store.DropWorkflowLocks(ctx); err != nil {
 			return err
 		}
-		// An idle run that nobody else can be about to begin.
-		for after := ""; ; {
-			idle, err := e.o.Store.Instances(ctx, store.InstanceIdle, after, 200)
-			if err != nil {
-				return err
-			}
-			for _, in := range idle {
-				e.beginLater(in.Run)
-				after = in.Run
-			}
-			if len(idle) < 200 {
-				break
-			}
+		if err := e.beginIdle(ctx); err != nil {
+			return err
 		}
 	}
 	if err := e.takeOver(ctx); err != nil {
 		return err
 	}
 	return e.tellParents(ctx)
+}
+
+// beginIdle begins dispatched runs that have not begun. Those of a process that
+// is about to do so itself are begun by whoever is first.
+func (e *Engine) beginIdle(ctx context.Context) error {
+	for after := ""; ; {
+		idle, err := e.o.Store.Instances(ctx, store.InstanceIdle, after, 200)
+		if err != nil {
+			return err
+		}
+		for _, in := range idle {
+			e.beginLater(in.Run)
+			after = in.Run
+		}
+		if len(idle) < 200 {
+			return nil
+		}
+	}
 }
 
 // takeOver deals with runs that the journal says a dead process was running.
@@ -192,6 +199,9 @@ func (e *Engine) keep() {
 		last = time.Now()
 		if err := e.takeOver(e.base); err != nil && e.base.Err() == nil {
 			e.o.Log.Warn("interrupted runs are not looked for", "error", err)
+		}
+		if err := e.beginIdle(e.base); err != nil && e.base.Err() == nil {
+			e.o.Log.Warn("dispatched runs are not looked for", "error", err)
 		}
 		if _, err := e.o.Store.SweepInstances(e.base, 1000); err != nil && e.base.Err() == nil {
 			e.o.Log.Warn("states of old runs are not removed", "error", err)

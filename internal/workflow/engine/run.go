@@ -213,11 +213,24 @@ func (e *Engine) dispatch(ctx context.Context, v *workflow.Version, r Request, a
 
 // beginLater has a stored run begin in the background.
 func (e *Engine) beginLater(id run.ID) {
-	e.background(func(ctx context.Context) {
+	e.mu.Lock()
+	known := e.begins[id]
+	e.begins[id] = true
+	e.mu.Unlock()
+	forget := func() {
+		e.mu.Lock()
+		delete(e.begins, id)
+		e.mu.Unlock()
+	}
+	if known {
+		return
+	}
+	if !e.background(func(ctx context.Context) {
 		x, err := e.load(ctx, id, store.InstanceIdle)
 		if err == nil {
 			err = e.own(ctx, x)
 		}
+		forget()
 		if err != nil {
 			if !errors.Is(err, ErrBusy) && !errors.Is(err, ErrNoState) {
 				e.o.Log.Error("a dispatched run does not begin", "run", id, "error", err)
@@ -226,7 +239,9 @@ func (e *Engine) beginLater(id run.ID) {
 		}
 		x.input = x.st.Input
 		x.burst(ctx)
-	})
+	}) {
+		forget()
+	}
 }
 
 // Child starts another workflow for an activity.
