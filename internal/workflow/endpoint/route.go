@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A template is an endpoint's path: literal segments, and parameters in braces
@@ -50,7 +51,21 @@ const (
 // parseTemplate reads the Path of an endpoint, with or without a slash in front.
 func parseTemplate(text string) (template, error) {
 	text = strings.TrimSpace(text)
-	text, _, _ = strings.Cut(text, "?")
+	for i, depth := 0, 0; i < len(text); i++ {
+		switch text[i] {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		case '?':
+			if depth <= 0 {
+				text = text[:i] // a query is no part of a path
+			}
+		}
+	}
+	if text = strings.TrimSpace(text); strings.Contains(text, "//") {
+		return template{}, errors.New("it has two slashes in a row")
+	}
 	if len(text) > maxPath {
 		return template{}, fmt.Errorf("it is longer than %d bytes", maxPath)
 	}
@@ -85,7 +100,7 @@ func parseTemplate(text string) (template, error) {
 		t.segments = append(t.segments, s)
 		b.WriteByte('/')
 		if s.name == "" {
-			b.WriteString(s.literal)
+			b.WriteString(url.PathEscape(s.literal))
 		} else {
 			b.WriteString(strings.ToLower(part))
 		}
@@ -98,9 +113,7 @@ func parseSegment(part string) (segment, error) {
 	if !strings.ContainsAny(part, "{}") {
 		plain, err := url.PathUnescape(part)
 		switch {
-		case part == "":
-			return segment{}, errors.New("it has two slashes in a row")
-		case err != nil:
+		case err != nil || !utf8.ValidString(plain):
 			return segment{}, fmt.Errorf("%q is not percent-encoded as it should be", part)
 		case plain == "." || plain == ".." || strings.ContainsAny(plain, "/\\") || strings.IndexFunc(plain, func(r rune) bool { return r < ' ' || r == 0x7f }) >= 0:
 			return segment{}, fmt.Errorf("the segment %q cannot be part of a path", part)
@@ -235,7 +248,7 @@ func (t template) match(segs []string) (values map[string]any, ok bool) {
 // split takes the path of a request apart by its escaped bytes, so that an
 // encoded slash belongs to its segment. ok is false for a path that is none.
 func split(escaped string) (segs []string, ok bool) {
-	if len(escaped) > maxPath || !strings.HasPrefix(escaped, "/") {
+	if len(escaped) > maxPath || !strings.HasPrefix(escaped, "/") || strings.Contains(escaped, "//") {
 		return nil, false
 	}
 	trimmed := strings.TrimSuffix(escaped[1:], "/")

@@ -59,7 +59,7 @@ func TestTemplates(t *testing.T) {
 			t.Errorf("%s at %s = %s, want %s", c.template, c.path, got, c.want)
 		}
 	}
-	for _, bad := range []string{"", " ", "/a//b", "/../x", "/a/%2e%2e", "/a/{", "/a/}b", "/a/{b}c", "/a/{}", "/a/{b?}/c", "/a/{*b}/c", "/a/{b:colour}", "/a/{b}/{B}", "/a/%zz", "/a\\b", "/a/%2Fb", strings.Repeat("/a", 65), "/" + strings.Repeat("a", 5000), "/a/b\x00"} {
+	for _, bad := range []string{"", " ", "/a//b", "//", "/../x", "/a/%2e%2e", "/a/{", "/a/}b", "/a/{b}c", "/a/{}", "/a/{b?}/c", "/a/{*b}/c", "/a/{b:colour}", "/a/{b}/{B}", "/a/%zz", "/a\\b", "/a/%2Fb", strings.Repeat("/a", 65), "/" + strings.Repeat("a", 5000), "/a/b\x00"} {
 		if tm, err := parseTemplate(bad); err == nil {
 			t.Errorf("%.40q is %+v", bad, tm)
 		}
@@ -75,9 +75,10 @@ func FuzzTemplate(f *testing.F) {
 	for _, s := range []string{"/x/{id:int}", "/a/{b?}", "{*r}", "/a%20b"} {
 		f.Add(s, "/x/1")
 	}
+	f.Add("0 ?", "0")
 	f.Fuzz(func(t *testing.T, text, path string) {
 		tm, err := parseTemplate(text)
-		if err != nil {
+		if err != nil || len(tm.text) > maxPath {
 			return
 		}
 		if again, err := parseTemplate(tm.text); err != nil || again.text != tm.text {
@@ -210,9 +211,8 @@ func TestCheck(t *testing.T) {
 
 func TestHostilePaths(t *testing.T) {
 	w := newWorld(t, version("one", true, []workflow.Activity{endpoint("a", "/x/{id}", "")}))
-	for _, target := range []string{"/x/..", "/x/%2e%2e", "/x/%2E", "/x//1", "/%2e%2e/x/1", "/x/%zz", "/" + strings.Repeat("a/", 3000)} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.URL.Path, r.URL.RawPath = target, target
+	for _, target := range []string{"/x/..", "/x/%2e%2e", "/x/%2E", "/x//1", "/%2e%2e/x/1", "//x/1", "/" + strings.Repeat("a/", 3000)} {
+		r := httptest.NewRequest("GET", target, nil)
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		if rec.Code != 404 {
