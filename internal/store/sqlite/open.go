@@ -288,8 +288,8 @@ func (d *DB) check(ctx context.Context, o Options) error {
 	}
 	for _, t := range tables {
 		for _, order := range []string{"", " DESC"} {
-			var n int64
-			err := d.read.QueryRowContext(ctx, `SELECT rowid FROM "`+t+`" ORDER BY rowid`+order+` LIMIT 1`).Scan(&n)
+			var n any
+			err := d.read.QueryRowContext(ctx, `SELECT `+t.key+` FROM "`+t.name+`" ORDER BY 1`+order+` LIMIT 1`).Scan(&n)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return d.describe(err)
 			}
@@ -320,21 +320,25 @@ func (d *DB) fold(ctx context.Context) error {
 	return err
 }
 
-func (d *DB) tables(ctx context.Context) ([]string, error) {
-	rows, err := d.read.QueryContext(ctx, `SELECT name FROM sqlite_schema WHERE type = 'table'`)
+// A table and the column that its rows lie in the order of.
+type table struct{ name, key string }
+
+func (d *DB) tables(ctx context.Context) ([]table, error) {
+	rows, err := d.read.QueryContext(ctx, `SELECT name, CASE wr WHEN 0 THEN 'rowid' ELSE (SELECT name FROM pragma_table_info(l.name) WHERE pk = 1) END
+		FROM pragma_table_list AS l WHERE schema = 'main' AND type = 'table' AND name <> 'sqlite_schema'`)
 	if err != nil {
 		return nil, d.describe(err)
 	}
 	defer rows.Close()
-	var names []string
+	var list []table
 	for rows.Next() {
-		var n string
-		if err := rows.Scan(&n); err != nil {
+		var t table
+		if err := rows.Scan(&t.name, &t.key); err != nil {
 			return nil, err
 		}
-		names = append(names, n)
+		list = append(list, t)
 	}
-	return names, d.describe(rows.Err())
+	return list, d.describe(rows.Err())
 }
 
 // Verify reads the whole database and returns ErrCorrupt if it finds damage.
