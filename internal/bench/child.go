@@ -141,6 +141,7 @@ func (p *process) stop() {
 // A served is a Freshet server process with a data directory.
 type served struct {
 	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
 	url  string
 	addr string
 	key  string
@@ -157,9 +158,18 @@ func (r *runner) serve(ctx context.Context, dir string, args ...string) (*served
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &served{cmd: cmd}
+	s := &served{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		cmd.Wait()
+		close(s.done)
+	}()
 	r.later(s.stop)
-	for ctx.Err() == nil && time.Since(began) < 5*time.Minute {
+	for ctx.Err() == nil && time.Since(began) < 15*time.Minute {
+		select {
+		case <-s.done:
+			return nil, fmt.Errorf("the server ended at its start: %s", cmd.ProcessState)
+		default:
+		}
 		if b, err := os.ReadFile(urlFile); err == nil {
 			s.url = strings.TrimSpace(string(b))
 			s.addr = strings.TrimPrefix(s.url, "http://")
@@ -179,20 +189,12 @@ func (r *runner) serve(ctx context.Context, dir string, args ...string) (*served
 }
 
 func (s *served) stop() {
-	if s.cmd.ProcessState != nil {
-		return
-	}
 	s.cmd.Process.Signal(os.Interrupt)
-	done := make(chan struct{})
-	go func() {
-		s.cmd.Wait()
-		close(done)
-	}()
 	select {
-	case <-done:
+	case <-s.done:
 	case <-time.After(35 * time.Second):
 		s.cmd.Process.Kill()
-		<-done
+		<-s.done
 	}
 }
 
