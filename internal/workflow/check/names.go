@@ -72,7 +72,7 @@ type Read struct {
 	Similar string `json:"similar,omitempty"` // a variable that is set
 	Do      string `json:"do"`
 
-	serious bool
+	weight int // of the effect
 }
 
 // loopVariables are what loops put into the scope of their bodies.
@@ -125,9 +125,8 @@ func neverSet(v *workflow.Version, all []*text) []Read {
 				found[name] = r
 			}
 			r.Uses = append(r.Uses, t.use())
-			effect, serious := effectOf(t, name)
-			if r.Effect == "" || serious && !r.serious {
-				r.Effect, r.serious = effect, serious
+			if effect, weight := effectOf(t, name); r.Effect == "" || weight > r.weight {
+				r.Effect, r.weight = effect, weight
 			}
 		}
 	}
@@ -153,24 +152,28 @@ func logging(t *text) bool {
 	return t.a.Type == "Fault" && t.p.Name == "Message"
 }
 
-// effectOf is what comes of reading a variable that nobody set.
-func effectOf(t *text, name string) (effect string, serious bool) {
-	q := regexp.QuoteMeta(name)
-	member := regexp.MustCompile(`getVariable\(\s*["'` + "`" + `]` + q + `["'` + "`" + `]\s*\)\s*[.\[]`)
+// effectOf is what comes of reading a variable that nobody set, and how much it
+// weighs.
+func effectOf(t *text, name string) (effect string, weight int) {
+	member := regexp.MustCompile(`getVariable\(\s*` + inQuotes(name) + `\s*\)\s*[.\[]`)
 	switch {
 	case t.syntax == workflow.JavaScript && member.MatchString(t.text):
-		return "it is null, and a member of null is a TypeError: every run that comes here faults", true
+		return "it is null, and a member of null is a TypeError: every run that comes here faults", 3
 	case logging(t):
-		return "the text says null in its place", false
+		return "the text says null in its place", 0
+	case t.p.Name == "Url" && t.syntax == workflow.JavaScript:
+		return "the URL has the word null in its place", 2
 	case t.p.Name == "Method":
-		return "without a method the request is a GET", false
+		return "without a method the request is a GET", 1
 	case t.p.Name == "Content":
-		return "without content the request has no body", false
+		return "without content the request has no body", 1
 	case t.syntax == workflow.Liquid:
-		return "it is empty", false
+		return "it is empty", 1
 	}
-	return "it is null", false
+	return "it is null", 1
 }
+
+func inQuotes(name string) string { return "[\"'`]" + regexp.QuoteMeta(name) + "[\"'`]" }
 
 // similar finds a set variable that may be meant: one of the names ends in the
 // other, or they differ in case.
@@ -178,7 +181,7 @@ func similar(name string, set map[string]bool) string {
 	low := strings.ToLower(name)
 	for _, s := range slices.Sorted(maps.Keys(set)) {
 		l := strings.ToLower(s)
-		if l == low || len(low) > 4 && strings.HasSuffix(l, low) || len(l) > 4 && strings.HasSuffix(low, l) {
+		if l == low || 2*len(low) > len(l) && strings.HasSuffix(l, low) || 2*len(l) > len(low) && strings.HasSuffix(low, l) {
 			return s
 		}
 	}
@@ -203,7 +206,7 @@ func advice(r *Read, all []*text) string {
 	default:
 		parts = append(parts, fmt.Sprintf("--map-input %s=input.%s takes it from the input, --set %s=JSON attaches a default", r.Name, lowerFirst(r.Name), r.Name))
 	}
-	if !r.serious && onlyLogged(r) {
+	if r.weight == 0 && onlyLogged(r) {
 		parts = append(parts, "only messages name it: leaving it out harms nothing")
 	}
 	return strings.Join(parts, "; ")
@@ -224,12 +227,19 @@ func lowerFirst(s string) string {
 
 // membersOf lists the members that expressions take of a variable.
 func membersOf(name string, all []*text) (out []string) {
-	q := regexp.QuoteMeta(name)
-	pattern := regexp.MustCompile(`(?:getVariable\(\s*["'` + "`" + `]` + q + `["'` + "`" + `]\s*\)|Variables\.` + q + `)\??\.([A-Za-z_][A-Za-z0-9_]*)`)
+	get := `getVariable\(\s*` + inQuotes(name) + `\s*\)`
+	direct := regexp.MustCompile(`(?:` + get + `|\bVariables\.` + regexp.QuoteMeta(name) + `)\??\.([A-Za-z_]\w*)`)
+	held := regexp.MustCompile(`\b(?:var|let|const)\s+([A-Za-z_$][\w$]*)\s*=\s*` + get + `\s*(?:[;\n]|$)`)
 	for _, t := range all {
-		for _, m := range pattern.FindAllStringSubmatch(t.text, -1) {
-			if !slices.Contains(out, m[1]) {
-				out = append(out, m[1])
+		patterns := []*regexp.Regexp{direct}
+		for _, m := range held.FindAllStringSubmatch(t.text, -1) { // const row = getVariable("AccessToken")
+			patterns = append(patterns, regexp.MustCompile(`\b`+regexp.QuoteMeta(m[1])+`\??\.([A-Za-z_]\w*)`))
+		}
+		for _, p := range patterns {
+			for _, m := range p.FindAllStringSubmatch(t.text, -1) {
+				if !slices.Contains(out, m[1]) {
+					out = append(out, m[1])
+				}
 			}
 		}
 	}

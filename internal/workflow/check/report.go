@@ -469,7 +469,7 @@ func (c *Checker) unconnected(d *workflow.Definition) (out []workflow.Finding) {
 func declaredOutcomes(spec *activity.Spec, a *workflow.Activity) []string {
 	possible, _ := spec.Possible(a)
 	return slices.DeleteFunc(slices.Clone(possible), func(o string) bool {
-		return len(possible) > 1 && workflow.SameOutcome(o, workflow.Done) || slices.Contains(requestOutcomes[2:], o)
+		return (len(possible) > 1 || spec.AnyOutcome) && workflow.SameOutcome(o, workflow.Done) || slices.Contains(requestOutcomes[2:], o)
 	})
 }
 
