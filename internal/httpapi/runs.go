@@ -47,7 +47,7 @@ type runView struct {
 	DurationMS    *int64          `json:"duration_ms,omitempty" doc:"Once it has ended."`
 	Steps         int             `json:"steps"`
 	Outcomes      []string        `json:"outcomes,omitempty"`
-	Fault         *run.Fault      `json:"fault,omitempty"`
+	Fault         *runFault       `json:"fault,omitempty"`
 	Warnings      []string        `json:"warnings,omitempty"`
 	Input         json.RawMessage `json:"input,omitempty" doc:"Only of a single run."`
 	Output        json.RawMessage `json:"output,omitempty" doc:"Only of a single run."`
@@ -56,7 +56,7 @@ type runView struct {
 func runViewOf(v *run.Run, whole bool) runView {
 	out := runView{ID: v.ID, Kind: string(v.Kind), Name: v.Name, Version: v.Version, Status: string(v.Status), CorrelationID: v.CorrelationID, Parent: v.Parent,
 		ParentStep: v.ParentStep, Trigger: v.Trigger, Road: v.Road, StartedAt: v.StartedAt.UTC(), UpdatedAt: v.UpdatedAt.UTC(), EndedAt: instant(v.EndedAt), Steps: v.Steps,
-		Outcomes: v.Outcomes, Fault: v.Fault, Warnings: v.Warnings}
+		Outcomes: v.Outcomes, Fault: runFaultOf(v.Fault), Warnings: v.Warnings}
 	if !v.EndedAt.IsZero() {
 		ms := v.EndedAt.Sub(v.StartedAt).Milliseconds()
 		out.DurationMS = &ms
@@ -65,6 +65,23 @@ func runViewOf(v *run.Run, whole bool) runView {
 		out.Input, out.Output = v.Input, v.Output
 	}
 	return out
+}
+
+// A runFault says why a run broke off.
+type runFault struct {
+	Message  string    `json:"message"`
+	Activity string    `json:"activity,omitempty" doc:"Id in the definition."`
+	Type     string    `json:"type,omitempty" doc:"Of the activity."`
+	Name     string    `json:"name,omitempty" doc:"Of the activity."`
+	Property string    `json:"property,omitempty"`
+	Cause    *runFault `json:"cause,omitempty" doc:"What was behind it."`
+}
+
+func runFaultOf(f *run.Fault) *runFault {
+	if f == nil {
+		return nil
+	}
+	return &runFault{Message: f.Message, Activity: f.Activity, Type: f.Type, Name: f.Name, Property: f.Property, Cause: runFaultOf(f.Cause)}
 }
 
 type runList struct {
@@ -89,8 +106,8 @@ type stepList struct {
 	NextCursor string     `json:"next_cursor,omitempty"`
 }
 
-// runFilter are the parameters of the list.
-type runFilter struct {
+// RunFilter are the parameters of the list.
+type RunFilter struct {
 	Name        string    `query:"name" maxLength:"512"`
 	Kind        string    `query:"kind" enum:"workflow,script,process,component"`
 	Status      string    `query:"status" enum:"idle,running,suspended,finished,faulted,cancelled"`
@@ -122,7 +139,7 @@ func (a *API) runEndpoints() {
 		Description: "Newest first, without input and output." + streamed, Middlewares: huma.Middlewares{a.orRuns}}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
 			Paging
-			runFilter
+			RunFilter
 		}) (*body[runList], error) {
 			if in.Cursor != "" && !run.ValidID(in.Cursor) {
 				return nil, invalid("query.cursor", "is no cursor of this list: take next_cursor of the page before")
@@ -153,7 +170,7 @@ func (a *API) runEndpoints() {
 		Description: "Oldest first." + streamed + " Each step has its number for an id, so that a client that comes back with Last-Event-ID misses nothing; the event end comes last and holds the run.",
 		Middlewares: huma.Middlewares{a.orJournal}}, read,
 		func(ctx context.Context, c *call, in *struct {
-			runIn
+			ID string `path:"id" maxLength:"64"`
 			Paging
 		}) (*body[stepList], error) {
 			after := 0
