@@ -56,6 +56,7 @@ type cli struct {
 	Tokens  tokensCmd  `cmd:"" group:"use" help:"Token sets obtained elsewhere."`
 	Events  eventsCmd  `cmd:"" group:"use" help:"Look at what happened."`
 
+	Runs      runsCmd      `cmd:"" group:"operate" help:"What ran: list, show, follow, cancel, retry."`
 	Schedule  scheduleCmd  `cmd:"" group:"operate" help:"Scheduled tasks: list, run, pause, resume, history."`
 	Keys      keysCmd      `cmd:"" group:"operate" help:"API keys."`
 	MasterKey masterKeyCmd `cmd:"" group:"operate" name:"master-key" help:"The key that seals everything."`
@@ -66,7 +67,6 @@ type cli struct {
 	Bench     benchCmd     `cmd:"" group:"operate" help:"Measure this binary on this machine."`
 	Version   versionCmd   `cmd:"" group:"operate" help:"Print the version."`
 
-	Runs   laterCmd `cmd:"" group:"later" help:"Executions of workflows and scripts."`
 	Import laterCmd `cmd:"" group:"later" help:"Foreign formats."`
 	Run    laterCmd `cmd:"" group:"later" help:"Run a workflow, script or button."`
 }

@@ -26,6 +26,8 @@ type serveCmd struct {
 	BaseURL           string        `env:"FRESHET_BASE_URL" placeholder:"URL" help:"How people reach this server; redirect URIs and links begin with it."`
 	MasterKeyFile     string        `env:"FRESHET_MASTER_KEY_FILE" placeholder:"FILE" help:"32 random bytes in base64; without it DIR/master.key."`
 	Audit             string        `default:"batched" enum:"batched,strict" env:"FRESHET_AUDIT" help:"batched, or strict: no token is answered that is not recorded first."`
+	RunsKeep          time.Duration `default:"720h" env:"FRESHET_RUNS_KEEP" placeholder:"DURATION" help:"How long runs are kept after their end; 0: for ever."`
+	RunsKeepCount     int           `default:"10000" env:"FRESHET_RUNS_KEEP_COUNT" placeholder:"N" help:"How many runs of each name are kept, and as many that faulted; 0: all."`
 	LogLevel          string        `default:"info" enum:"debug,info,warn,error" env:"FRESHET_LOG_LEVEL" help:"debug, info, warn or error."`
 	LogFormat         string        `default:"text" enum:"text,json" env:"FRESHET_LOG_FORMAT" help:"text or json."`
 	Drain             time.Duration `default:"30s" env:"FRESHET_DRAIN" help:"How long a stop waits for what is under way."`

@@ -33,6 +33,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
+	runs "github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
@@ -54,6 +55,8 @@ type server struct {
 	source  *refresh.Source
 	jobs    *queue.Local
 	poller  *schedule.Poller
+	journal *runs.Journal
+	told    toldRuns
 	failed  <-chan error  // a listener broke
 	deleted atomic.Bool   // rows that held secrets, since the last look
 	shred   chan struct{} // look now
@@ -183,6 +186,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	s.later("refresher", s.source.Close)
+	s.openJournal(st, values, c.keepRuns(), sh == nil, hooks.Nudge)
 	s.schedules(st, count, func(t string) string { return values.Scrub(redact.Text(t)) })
 
 	s.tend(v, st, guardian)
@@ -217,13 +221,14 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Shared: sh != nil, Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
-	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Schedules: s.poller, BaseURL: s.URL,
+	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
 	tell.add(api.Observe)
+	s.told.Store(api)
 
 	// The network, last in and first out. Probes are answered while the
 	// configuration is applied; /readyz says 200 when it is in force.
