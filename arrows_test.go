@@ -59,6 +59,7 @@ var arrows = map[string]string{
 	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template internal/workflow",
 	"internal/schedule":          ". internal/queue internal/store",
 	"internal/queue":             "internal/store",
+	"internal/queue/river":       "internal/queue internal/store internal/store/postgres",
 	"internal/table":             ". internal/store internal/table/odata",
 
 	// what the edges share
