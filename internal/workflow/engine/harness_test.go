@@ -30,15 +30,17 @@ type world struct {
 	dir string
 	ctx context.Context
 
-	store   *store.Store
-	vault   *vault.Vault
-	journal *run.Journal
-	eng     *Engine
-	lib     *shelf
-	eval    *gopher
-	limits  Limits
-	now     func() time.Time
-	closed  bool
+	store     *store.Store
+	vault     *vault.Vault
+	journal   *run.Journal
+	eng       *Engine
+	lib       *shelf
+	eval      *gopher
+	more      func() []activity.Spec // beside those of tests
+	evaluator Evaluator              // in place of eval; nil: eval
+	limits    Limits
+	now       func() time.Time
+	closed    bool
 
 	mu    sync.Mutex
 	trace []string // what Mark activities left
@@ -125,7 +127,14 @@ func (w *world) start() {
 		})} {
 		specs = append(specs, g...)
 	}
-	w.eng = New(Options{Library: w.lib, Registry: activity.NewRegistry(specs...), Evaluator: w.eval, Journal: w.journal, Store: w.store, Sealer: w.vault,
+	if w.more != nil {
+		specs = append(specs, w.more()...)
+	}
+	var evaluator Evaluator = w.eval
+	if w.evaluator != nil {
+		evaluator = w.evaluator
+	}
+	w.eng = New(Options{Library: w.lib, Registry: activity.NewRegistry(specs...), Evaluator: evaluator, Journal: w.journal, Store: w.store, Sealer: w.vault,
 		Limits: w.limits, Alone: true, Now: w.now})
 	if err := w.eng.Start(w.ctx); err != nil {
 		w.t.Fatal(err)

@@ -35,6 +35,10 @@ func (x *exec) evaluate(ctx context.Context, n *node) (map[string]any, error) {
 		case f.prop != nil:
 			var err error
 			if v, err = x.e.o.Evaluator.Property(ctx, x, f.prop, f.as); err != nil {
+				var e *expr.Error
+				if errors.As(err, &e) && e.Property == f.Name && e.Syntax != workflow.Literal {
+					err = fmt.Errorf("%s: %w", e.Syntax, e.Err) // the rest is said here
+				}
 				return in, &propertyError{n.a.Type, f.Name, err}
 			}
 		}
