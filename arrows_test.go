@@ -51,7 +51,7 @@ var arrows = map[string]string{
 	"internal/upstream":          ". internal/dial internal/grant internal/predicate internal/refresh internal/template",
 	"internal/workflow/expr":     ". internal/script internal/workflow internal/workflow/model",
 	"internal/workflow/codec":    "internal/workflow/activity internal/workflow/model",
-	"internal/workflow/endpoint": ". internal/problem internal/redact internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/expr internal/workflow/model",
+	"internal/workflow/endpoint": ". internal/problem internal/redact internal/run internal/store internal/table internal/upstream internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/engine internal/workflow/expr internal/workflow/model",
 	"internal/workflow/rows":     "internal/table internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
 	"internal/workflow/outbound": ". internal/dial internal/upstream internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
 	"internal/workflow/engine":   ". internal/run internal/store internal/workflow internal/workflow/activity internal/workflow/expr internal/workflow/model",
