@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -248,6 +249,12 @@ func (v demoValues) Env(name string) (string, bool) { s, ok := v[name]; return s
 // Secret refuses: the example files name no files.
 func (demoValues) Secret(_, path string) (freshet.Secret, string, error) {
 	return freshet.Secret{}, "", fmt.Errorf("there is no file %s", path)
+}
+
+// Document reads a file that lies beside an example.
+func (demoValues) Document(from, name string) (string, error) {
+	b, err := examples.Connections.ReadFile(path.Join(path.Dir(strings.TrimPrefix(from, "examples/")), name))
+	return string(b), err
 }
 
 // call makes one call through the proxy and checks whose token the API saw.
