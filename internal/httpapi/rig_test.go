@@ -35,6 +35,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
+	"github.com/freshet-dev/freshet/internal/run"
 	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
@@ -55,6 +56,7 @@ type world struct {
 	tables *table.Tables
 	src    *refresh.Source
 	audit  *audit.Log
+	runs   *run.Journal
 	keys   *access.Keys
 	flows  *flow.Flows
 	api    *httpapi.API
@@ -70,6 +72,7 @@ type world struct {
 type tweak struct {
 	strict bool
 	auth   func(*flow.Options)
+	runs   httpapi.Runs
 	em     emulator.Options
 }
 
@@ -237,7 +240,8 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 			}
 		}})
 	closeSchedules := w.startSchedules(log)
-	api, err := httpapi.New(httpapi.Options{Schedules: w.poller, Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
+	w.openJournal(values, log)
+	api, err := httpapi.New(httpapi.Options{Journal: w.runs, Runs: tw.runs, Schedules: w.poller, Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
 	must(err)
 	w.api = api
 	base, err := url.Parse(w.url)
@@ -250,7 +254,7 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 		w.db.set(false, false)
 		w.api.Close()
 		w.em.Release()
-		for _, err := range []error{w.web.Shutdown(ctx), closeSchedules(ctx), func() error { w.flows.Close(); return nil }(), w.src.Close(ctx), w.keys.Close(ctx), w.audit.Close(ctx), w.store.Close()} {
+		for _, err := range []error{w.web.Shutdown(ctx), closeSchedules(ctx), func() error { w.flows.Close(); return nil }(), w.src.Close(ctx), w.runs.Close(ctx), w.keys.Close(ctx), w.audit.Close(ctx), w.store.Close()} {
 			if err != nil {
 				t.Errorf("close: %v", err)
 			}
