@@ -20,6 +20,7 @@ import (
 	"github.com/freshet-dev/freshet/api"
 	"github.com/freshet-dev/freshet/internal/emulator"
 	"github.com/freshet-dev/freshet/internal/emulator/emulatortest"
+	"github.com/freshet-dev/freshet/internal/store/postgres/pgtest"
 )
 
 // A build is one binary, made once and only if a test wants it.
@@ -72,7 +73,7 @@ func (b *build) path(t testing.TB) string {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := pgtest.Main(m)
 	for _, dir := range made.dirs {
 		os.RemoveAll(dir)
 	}
