@@ -217,6 +217,16 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			ts.Fatalf("%s never held %s: %s", args[0], args[1], ts.ReadFile(args[0]))
 		}
 	},
+	// until REGEXP COMMAND ARG…: runs it again and again until its standard output
+	// looks so.
+	"until": func(ts *testscript.TestScript, neg bool, args []string) {
+		re := regexp.MustCompile(args[0])
+		if err := poll(30*time.Second, func(context.Context) bool {
+			return ts.Exec(args[1], args[2:]...) == nil && re.MatchString(ts.ReadFile("stdout"))
+		}); err != nil {
+			ts.Fatalf("%s never said %s: %s", strings.Join(args[1:], " "), args[0], ts.ReadFile("stdout"))
+		}
+	},
 	// takeport VAR: listens on a port until the script ends and names its address.
 	"takeport": func(ts *testscript.TestScript, neg bool, args []string) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,6 +56,8 @@ type Runner struct {
 	loop   sync.WaitGroup
 	ending context.Context // ended: what fails from now on was interrupted
 	end    context.CancelFunc
+
+	started atomic.Bool
 }
 
 // args are what a job of River's carries. The id is what makes it unlike others.
@@ -176,6 +179,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	if err := r.client.Start(context.Background()); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
+	r.started.Store(true)
 	if r.o.Store != nil {
 		r.loop.Add(1)
 		go r.sweep()
@@ -215,6 +219,9 @@ func (r *Runner) Close(ctx context.Context) error {
 	defer r.pool.Close()
 	r.stop()
 	r.loop.Wait()
+	if !r.started.Load() {
+		return nil
+	}
 	err := r.client.Stop(ctx)
 	if err == nil {
 		r.end()
