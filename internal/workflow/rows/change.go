@@ -22,8 +22,8 @@ func (s service) create() activity.Spec {
 			{Name: "Values", Doc: "values by the names of columns", Kind: activity.Map, Syntax: workflow.JSON},
 			{Name: "VariableName", Doc: "the variable that is set to the row; blank: none", Kind: activity.Text},
 		},
-		Outcomes: []string{workflow.Done, noTable},
-		Outputs:  []activity.Output{{Name: "Instance", Doc: "the row"}, {Name: "InstanceId", Doc: "its ObjectId"}},
+		Outcomes: []string{workflow.Done, noTable}, Acts: true, // twice would be two rows
+		Outputs: []activity.Output{{Name: "Instance", Doc: "the row"}, {Name: "InstanceId", Doc: "its ObjectId"}},
 		Examples: []activity.Example{
 			{Doc: "a setting", In: `{"ObjectType":"Settings","Values":{"Key":"x","Data2":"y"},"VariableName":"row"}`, Outcomes: []string{workflow.Done}},
 			{Doc: "no such table", In: `{"ObjectType":"Nothing"}`, Outcomes: []string{noTable}},
@@ -142,8 +142,8 @@ func (s service) quick() activity.Spec {
 			{Name: "ClearOmittedFields", Doc: "columns that a row does not name become null", Kind: activity.Bool, Default: false},
 			{Name: "Values", Doc: "a list of objects, or one, or their JSON", Kind: activity.Any},
 		},
-		Outcomes: []string{workflow.Done, quickNoTable, quickNoData, quickInvalid},
-		Outputs:  []activity.Output{{Name: "Output", Doc: "the rows as they are then"}, {Name: "FailReason", Doc: "what is wrong with the data"}},
+		Outcomes: []string{workflow.Done, quickNoTable, quickNoData, quickInvalid}, Acts: true, // without a key, twice would be two of each row
+		Outputs: []activity.Output{{Name: "Output", Doc: "the rows as they are then"}, {Name: "FailReason", Doc: "what is wrong with the data"}},
 		Examples: []activity.Example{
 			{Doc: "one changed, one new", In: `{"ObjectType":"Settings","KeyField":"Key","Values":[{"Key":"APIBaseURL","Data1":"a"},{"Key":"n","More":true}]}`, Outcomes: []string{workflow.Done}},
 			{Doc: "no such table", In: `{"ObjectType":"Nothing","Values":[{"a":1}]}`, Outcomes: []string{quickNoTable}},
