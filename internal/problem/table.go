@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/upstream"
 )
 
@@ -47,6 +48,9 @@ func lookup(err error) Problem {
 			Detail: "it broke off, or it is not framed as its headers say"}
 	}
 	switch {
+	case errors.Is(err, store.ErrReadOnly):
+		return Problem{Slug: "store-read-only", Title: "The store cannot be used just now", Status: http.StatusServiceUnavailable,
+			Detail: "nothing was sent; look at the server's log", RetryAfter: defaultRetry}
 	case errors.Is(err, freshet.ErrNotFound):
 		return Problem{Slug: "not-found", Title: "There is nothing of that name", Status: http.StatusNotFound}
 	case errors.Is(err, context.Canceled):

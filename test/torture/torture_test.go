@@ -160,8 +160,14 @@ func (w *world) look(t *testing.T) {
 	allowed := func(r emulator.Reuse) bool {
 		first, second := w.began.Add(time.Duration(r.First)), w.began.Add(time.Duration(r.Second))
 		for _, at := range open[r.Client] {
-			if at.After(first.Add(-time.Second)) && at.Before(second.Add(time.Second)) {
-				return true
+			for _, clock := range clocks { // of the replica that wrote it down
+				wrong, err := time.ParseDuration(clock)
+				if err != nil {
+					panic(err)
+				}
+				if at := at.Add(-wrong); at.After(first.Add(-time.Second)) && at.Before(second.Add(time.Second)) {
+					return true
+				}
 			}
 		}
 		return false
