@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -136,6 +137,11 @@ func (c *Caller) May(verb Verb, name string) bool {
 		}
 	}
 	return false
+}
+
+// Holds reports whether there is any name on which the key's scopes allow verb.
+func (c *Caller) Holds(verb Verb) bool {
+	return c.May(verb, "") || slices.ContainsFunc(c.scopes, func(s scope) bool { return s.verb == verb })
 }
 
 // Actor names the key in the audit: key:NAME#ID.

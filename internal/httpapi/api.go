@@ -201,9 +201,8 @@ type rule struct {
 	subject func(r *http.Request) string
 	own     bool // the endpoint writes its row itself, because it knows more
 	// admit finds the caller in place of verb and name, which then are what the
-	// documentation says unless scope is.
+	// documentation says.
 	admit func(r *http.Request) (*access.Caller, error)
-	scope string
 }
 
 // A call is a request whose caller is known.

@@ -57,9 +57,6 @@ func (a *API) describe(op *huma.Operation, u rule) {
 	if u.verb != access.Read && u.verb != access.Admin {
 		need += ":{" + u.name + "}"
 	}
-	if u.scope != "" {
-		need = u.scope
-	}
 	op.Extensions = map[string]any{"x-scope": need}
 	op.Description = strings.TrimSpace(op.Description + "\n\nScope: " + need + ".")
 	if op.Responses == nil {
