@@ -129,7 +129,11 @@ func (f *finder) statement(q RowQuery) string {
 		f.compare("c", driver)
 		for _, c := range rest {
 			f.b.WriteString(` AND `)
-			f.cond(c)
+			if c.positive() && c.Column == driver.Column {
+				f.compare("c", c) // the other end of a range
+			} else {
+				f.cond(c)
+			}
 		}
 	default:
 		f.b.WriteString(` WHERE r.table_id = ` + table + ` AND `)
@@ -186,8 +190,10 @@ func (c *RowCond) positive() bool { return c.Op >= RowPresent && c.Column != 0 }
 func (c *RowCond) narrow() int {
 	switch c.Op {
 	case RowEqual:
-		return 3
+		return 4
 	case RowOneOf:
+		return 3
+	case RowBetween:
 		return 2
 	case RowPresent:
 		return 0

@@ -89,7 +89,19 @@ func (w *world) fill() map[string]freshet.Binding {
 	w.ok(w.EndFlow(w.ctx, "f2", "done", ""))
 	w.ok(w.Post(w.ctx, store.Letter{ID: "l1", Kind: "revoke", Target: "acme", Payload: "{}", Sealed: []byte("old letter")},
 		store.Letter{ID: "l2", Kind: "webhook", Target: "ops", Payload: "{}"}))
+	table, rows := w.tabulate("a", "x", 1, "y", 2)
+	w.change(func(t *store.TableTx) error {
+		for v := int64(1); v < 3; v++ {
+			if err := t.Record(store.RowChange{Row: rows[1], Version: v, Table: table, Action: "update", Data: "{}", Sealed: fmt.Appendf(nil, "old row %d", v), By: "me"}, 9); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	row := fmt.Sprint(rows[1])
 	return map[string]freshet.Binding{
+		"old row 1":     {Table: "table_rows", Row: row, Column: "secrets", Generation: 1},
+		"old row 2":     {Table: "table_rows", Row: row, Column: "secrets", Generation: 2},
 		"old crm":       {Table: "tokens", Row: "id-crm", Column: "token", Generation: 2},
 		"sealed-1-erp":  {Table: "tokens", Row: "id-erp", Column: "token", Generation: 1},
 		"sealed-1-crm!": {Table: "tokens", Row: "id-crm!", Column: "token", Generation: 1},

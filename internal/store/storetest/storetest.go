@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	}{
 		{"Seam", seam}, {"Token", tokens}, {"Attempt", attempts}, {"Due", dues}, {"Race", races},
 		{"Resource", resources}, {"Record", records}, {"Key", keys}, {"Flow", flows}, {"Outbox", letters}, {"Sealed", sealed}, {"Replica", replicas},
+		{"Table", tables},
 		{"Workflow", workflows},
 		{"Run", runs},
 		{"Instance", instances},
