@@ -9,6 +9,7 @@ import (
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/metrics"
 	"github.com/freshet-dev/freshet/internal/queue"
+	"github.com/freshet-dev/freshet/internal/queue/river"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
 	"github.com/freshet-dev/freshet/internal/schedule"
@@ -23,16 +24,36 @@ const firingMost = time.Hour
 // refresher's.
 const drainJobs = 15 * time.Second
 
+// jobs is what carries out background work: in this process, or on any replica.
+type jobs interface {
+	queue.Queue
+	Register(kinds ...queue.Kind)
+	Start(ctx context.Context) error
+	Close(ctx context.Context) error
+}
+
 // schedules makes the runner of background work and the poller of what is due.
 // They begin with startSchedules, when the configuration is in force.
-func (s *server) schedules(st *store.Store, count *metrics.Metrics, scrub func(string) string) {
+func (s *server) schedules(ctx context.Context, st *store.Store, sh *cluster, count *metrics.Metrics, scrub func(string) string) error {
 	s.jobs = queue.NewLocal(queue.Options{Store: st, Log: s.log})
-	s.poller = schedule.New(schedule.Options{Store: st, Queue: s.jobs, Timeout: firingMost, Scrub: scrub, Log: s.log,
+	if sh != nil {
+		r, err := river.New(ctx, river.Options{DB: sh.db, Store: st, ID: sh.owner(), Longest: 2 * firingMost, Log: s.log})
+		if err != nil {
+			return err
+		}
+		s.jobs = r
+	}
+	s.poller = schedule.New(schedule.Options{Store: st, Queue: s.jobs, Poll: sh.looks(), Timeout: firingMost, Scrub: scrub, Log: s.log,
 		Targets: map[string]schedule.Target{schedule.TargetRefresh: schedule.Refresh(renewer{s.source, st})},
 		Observe: func(f schedule.Fired) {
 			count.Fired(f.Target, f.Cause, string(f.Status), f.Missed, f.Late, f.Took)
 		}})
 	s.jobs.Register(s.poller.Kind())
+	return nil
+}
+
+// laterSchedules has both stopped before the refresher, whose work theirs is.
+func (s *server) laterSchedules() {
 	s.later("jobs", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, drainJobs)
 		defer cancel()

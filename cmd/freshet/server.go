@@ -29,7 +29,6 @@ import (
 	"github.com/freshet-dev/freshet/internal/httpapi"
 	"github.com/freshet-dev/freshet/internal/metrics"
 	"github.com/freshet-dev/freshet/internal/proxy"
-	"github.com/freshet-dev/freshet/internal/queue"
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
@@ -53,7 +52,7 @@ type server struct {
 	first   bool // it made the directory's admin key just now
 	log     *slog.Logger
 	source  *refresh.Source
-	jobs    *queue.Local
+	jobs    jobs
 	poller  *schedule.Poller
 	journal *runs.Journal
 	told    toldRuns
@@ -179,6 +178,9 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	} else if paused {
 		s.source.Distrust(reason)
 	}
+	if err := s.schedules(ctx, st, sh, count, func(t string) string { return values.Scrub(redact.Text(t)) }); err != nil {
+		return nil, err
+	}
 	if err := sh.follow(ctx, s, st, v, guard); err != nil {
 		return nil, err
 	}
@@ -187,7 +189,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	}
 	s.later("refresher", s.source.Close)
 	s.openJournal(st, values, c.keepRuns(), sh == nil, hooks.Nudge)
-	s.schedules(st, count, func(t string) string { return values.Scrub(redact.Text(t)) })
+	s.laterSchedules()
 
 	s.tend(v, st, guardian)
 
