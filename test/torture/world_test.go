@@ -148,7 +148,7 @@ func newWorld(t *testing.T, p plan) *world {
 	rand.Read(key)
 	w.masterKey = base64.StdEncoding.EncodeToString(key)
 
-	em, base := emulatortest.Start(t, emulator.Options{Seed: fmt.Sprint(p.seed), Default: emulator.Profile{Lifetime: freshet.Duration(lifetime), Grace: freshet.Duration(30 * time.Second)}, Keep: 2_000_000})
+	em, base := emulatortest.Start(t, emulator.Options{Seed: fmt.Sprint(p.seed), Keep: 2_000_000})
 	w.em, w.began = em, time.Now()
 	w.provider = newLink(t, strings.TrimPrefix(base, "http://"))
 	for n := range p.replicas {
@@ -191,7 +191,11 @@ func (w *world) declare(t *testing.T, base string) {
 		if err := yaml.Unmarshal([]byte(m.rotation), &rotation); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.em.Register(emulator.Client{ID: name, Secret: "app-secret-1", Profile: emulator.Profile{Model: m.name, Lifetime: freshet.Duration(lifetime), Grace: freshet.Duration(30 * time.Second)}}); err != nil {
+		profile := emulator.Profile{Model: m.name, Lifetime: freshet.Duration(lifetime)}
+		if m.name == emulator.Grace {
+			profile.Grace = freshet.Duration(30 * time.Second)
+		}
+		if err := w.em.Register(emulator.Client{ID: name, Secret: "app-secret-1", Profile: profile}); err != nil {
 			t.Fatal(err)
 		}
 		providers["p-"+strings.ReplaceAll(string(m.name), "_", "-")] = map[string]any{"token_url": base + "/token", "client_auth": "basic", "rotation": rotation}
