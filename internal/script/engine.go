@@ -25,6 +25,11 @@ type Options struct {
 	// trusted.
 	Prelude string
 
+	// Extras are loaded into a machine when a script first mentions one of
+	// their names, because making machines is most of what short scripts cost.
+	// At most 64.
+	Extras []Extra
+
 	Time   time.Duration // of one evaluation, without the time that host functions take; 250 ms
 	Memory int           // bytes of one machine; 32 MiB
 	Source int           // bytes of one script; 64 KiB
@@ -34,6 +39,12 @@ type Options struct {
 	Spare int // machines made ahead; twice the processors. Negative: none
 	Idle  int // machines that idle sessions keep; 64
 	Slots int // scripts that run at the same time; four times the processors, so that loops cannot take all of the server
+}
+
+// An Extra is a part of a prelude that few scripts need.
+type Extra struct {
+	Names  []string // of the globals that it defines
+	Source string   // as Prelude
 }
 
 func (o Options) filled() Options {
@@ -59,13 +70,15 @@ func (o Options) filled() Options {
 // An Engine runs scripts. It is safe for concurrent use. Close it.
 type Engine struct {
 	options Options
-	kernel  []byte // compiled
+	kernel  []byte   // compiled
+	extras  [][]byte // compiled
 	slots   chan struct{}
 
+	work   chan func()
 	spare  chan *machine
 	refill chan struct{}
 	stop   chan struct{}
-	done   sync.WaitGroup
+	done   sync.WaitGroup // of fill
 
 	programs programs
 
@@ -76,11 +89,17 @@ type Engine struct {
 
 // New returns an engine. The error is that of a prelude that does not run.
 func New(o Options) (*Engine, error) {
-	e := &Engine{options: o.filled(), idle: list.New()}
+	e := &Engine{options: o.filled(), idle: list.New(), work: make(chan func()), stop: make(chan struct{})}
 	e.slots = make(chan struct{}, e.options.Slots)
 	var err error
-	if e.kernel, err = compileKernel(e.options.Prelude); err != nil {
+	if e.kernel, e.extras, err = compileKernel(e.options.Prelude, e.options.Extras); err != nil {
 		return nil, err
+	}
+	e.programs.extras = map[string]uint64{}
+	for i, x := range e.options.Extras {
+		for _, name := range x.Names {
+			e.programs.extras[name] |= 1 << i
+		}
 	}
 	first, err := e.newMachine()
 	if err != nil {
@@ -92,7 +111,6 @@ func New(o Options) (*Engine, error) {
 	}
 	e.spare = make(chan *machine, e.options.Spare)
 	e.refill = make(chan struct{}, 1)
-	e.stop = make(chan struct{})
 	e.spare <- first
 	e.done.Go(e.fill)
 	return e, nil
@@ -120,6 +138,27 @@ func (e *Engine) fill() {
 			}
 		}
 	}
+}
+
+// do runs f on a goroutine that ran a script before, if one is idle: the
+// engine's calls need a deep stack, and growing one takes as long as a short
+// script. The goroutines end with the engine.
+func (e *Engine) do(f func()) {
+	select {
+	case e.work <- f:
+		return
+	default:
+	}
+	go func() {
+		for {
+			f()
+			select {
+			case f = <-e.work:
+			case <-e.stop:
+				return
+			}
+		}
+	}()
 }
 
 // take returns a machine that nobody used.
@@ -160,10 +199,10 @@ func (e *Engine) Close() error {
 	for _, m := range machines {
 		m.close()
 	}
+	close(e.stop)
 	if e.spare == nil {
 		return nil
 	}
-	close(e.stop)
 	e.done.Wait()
 	for {
 		select {

@@ -10,7 +10,7 @@
 "use strict";
 
 const g = globalThis;
-const {defineProperty, getPrototypeOf, create, freeze, preventExtensions} = Object;
+const {defineProperty, getPrototypeOf, create, preventExtensions} = Object;
 const {ownKeys, apply, construct, deleteProperty} = Reflect;
 const {parse, stringify} = JSON;
 const {isArray} = Array;
@@ -64,33 +64,38 @@ function CalmDate(a) {
   if (!new.target) return text(new RealDate(t));
   return construct(RealDate, [t], new.target);
 }
-const field = {};
-for (const f of ["Date", "Day", "FullYear", "Hours", "Milliseconds", "Minutes", "Month", "Seconds"]) {
-  field[f] = free(DP["getUTC" + f]);
-  hidden(DP, "get" + f, DP["getUTC" + f]);
-  if (f !== "Day") hidden(DP, "set" + f, DP["setUTC" + f]);
-}
+const {getUTCHours, getUTCMinutes, getUTCSeconds, getUTCMonth, getUTCDate, getUTCFullYear} = DP;
+const part = (d, f) => apply(f, d, []);
 const valid = d => { const t = timeOf(d); return t === t; };
 function day(d) { // "Thu Jan 01 1970" out of "Thu, 01 Jan 1970 00:00:00 GMT"
   const s = utcText(d);
   return slice(s, 0, 3) + " " + slice(s, 8, 11) + " " + slice(s, 5, 7) + slice(s, 11, -13);
 }
-const clockTime = d => two(field.Hours(d)) + ":" + two(field.Minutes(d)) + ":" + two(field.Seconds(d));
+const clockTime = d => two(part(d, getUTCHours)) + ":" + two(part(d, getUTCMinutes)) + ":" + two(part(d, getUTCSeconds));
 const year4 = y => y < 1000 ? slice("0000" + y, -4) : "" + y;
-const plainDay = d => two(field.Month(d) + 1) + "/" + two(field.Date(d)) + "/" + year4(field.FullYear(d));
+const plainDay = d => two(part(d, getUTCMonth) + 1) + "/" + two(part(d, getUTCDate)) + "/" + year4(part(d, getUTCFullYear));
 const text = d => valid(d) ? day(d) + " " + clockTime(d) + " GMT+0000" : "Invalid Date";
-const dated = {
-  getTimezoneOffset() { timeOf(this); return 0; },
-  getYear() { return field.FullYear(this) - 1900; },
-  toString() { return text(this); },
-  toDateString() { return valid(this) ? day(this) : "Invalid Date"; },
-  toTimeString() { return valid(this) ? clockTime(this) + " GMT+0000" : "Invalid Date"; },
-  toLocaleString() { return valid(this) ? plainDay(this) + " " + clockTime(this) : "Invalid Date"; },
-  toLocaleDateString() { return valid(this) ? plainDay(this) : "Invalid Date"; },
-  toLocaleTimeString() { return valid(this) ? clockTime(this) : "Invalid Date"; },
-};
-for (const k of ownKeys(dated)) hidden(DP, k, dated[k]);
-hidden(DP, "setYear", function (y) { y = +y; return this.setUTCFullYear(y >= 0 && y <= 99 ? 1900 + y : y); });
+hidden(DP, "toLocaleString", {toLocaleString() { return valid(this) ? plainDay(this) + " " + clockTime(this) : "Invalid Date"; }}.toLocaleString);
+hidden(DP, "toLocaleDateString", {toLocaleDateString() { return valid(this) ? plainDay(this) : "Invalid Date"; }}.toLocaleDateString);
+hidden(DP, "toLocaleTimeString", {toLocaleTimeString() { return valid(this) ? clockTime(this) : "Invalid Date"; }}.toLocaleTimeString);
+
+// In a process that lives in UTC the rest is as it should be.
+const probe = (...at) => at.every(t => offsetOf(new RealDate(t)) === 0);
+if (!probe(-1e12, 0, 1e11, 9e11, 1767225600000, 1782864000000)) {
+  for (const f of ["Date", "Day", "FullYear", "Hours", "Milliseconds", "Minutes", "Month", "Seconds"]) {
+    hidden(DP, "get" + f, DP["getUTC" + f]);
+    if (f !== "Day") hidden(DP, "set" + f, DP["setUTC" + f]);
+  }
+  const dated = {
+    getTimezoneOffset() { timeOf(this); return 0; },
+    getYear() { return part(this, getUTCFullYear) - 1900; },
+    setYear(y) { y = +y; return this.setUTCFullYear(y >= 0 && y <= 99 ? 1900 + y : y); },
+    toString() { return text(this); },
+    toDateString() { return valid(this) ? day(this) : "Invalid Date"; },
+    toTimeString() { return valid(this) ? clockTime(this) + " GMT+0000" : "Invalid Date"; },
+  };
+  for (const k of ownKeys(dated)) hidden(DP, k, dated[k]);
+}
 hidden(DP, "constructor", CalmDate);
 defineProperty(CalmDate, "prototype", {value: DP, writable: false});
 defineProperty(CalmDate, "name", {value: "Date"});
@@ -153,10 +158,10 @@ function big(n) {
 // The platform's objects: their members have accessors of the other case on a
 // prototype, so that nothing lists or prints a member twice.
 const protos = {__proto__: null}, aliases = {__proto__: null};
-for (const kind of ownKeys(kinds)) {
+function known(kind) {
   const p = create(Object.prototype), names = {__proto__: null};
-  for (const name of kinds[kind]) {
-    const alias = swapFirst(name);
+  for (let i = 0; i < kinds[kind].length; i++) {
+    const name = kinds[kind][i], alias = swapFirst(name);
     names[alias] = true;
     defineProperty(p, alias, {
       get() { return this[name]; },
@@ -188,6 +193,7 @@ function revive(v) {
   const kind = v[mark], inner = v.v;
   if (kind === "time") return construct(RealDate, [parseDate(inner)], CalmDate);
   if (kind === "bytes") return unbase64(inner);
+  if (protos[kind] === undefined) known(kind);
   const o = create(protos[kind]), taken = aliases[kind];
   for (let i = 0; i < inner.length; i++) {
     const k = inner[i][0], x = revive(inner[i][1]);
@@ -247,13 +253,11 @@ const mostWork = 4e9;    // characters compared
 const tooLong = what => { throw new TooMuch("length: " + what); };
 function bound(proto, names, check) {
   for (let i = 0; i < names.length; i++) {
-    const name = names[i], f = proto[name];
-    const g = function () {
-      if (this !== null && this !== undefined) check(this, arguments[0]);
+    const f = proto[names[i]];
+    proto[names[i]] = function (x) { // it stays hidden
+      if (this !== null && this !== undefined) check(this, x);
       return apply(f, this, arguments);
     };
-    defineProperty(g, "name", {value: name});
-    hidden(proto, name, g);
   }
 }
 const AP = Array.prototype;
@@ -296,7 +300,8 @@ for (const k of ["Count", "count"]) {
 // ---- what the caller adds
 
 const define = (name, v) => hidden(g, name, v);
-if (prelude) prelude({call, define, encode, decode, now, hidden, freeze, swapFirst, isDate, timeOf, iso, base64, unbase64, Date: CalmDate, create, defineProperty, ownKeys, apply});
+const tools = {call, define, hidden, swapFirst, isDate, timeOf, Date: CalmDate, create, defineProperty, ownKeys};
+if (prelude) prelude(tools);
 
 // ---- nothing that JSON brings can reach what all objects share
 
@@ -305,9 +310,19 @@ preventExtensions(Object.prototype);
 const shared = ownKeys(Object.prototype), sharedValues = shared.map(k => Object.prototype[k]);
 const ObjectProto = Object.prototype;
 
-const base = ownKeys(g), baseValues = base.map(k => g[k]);
-let strings = 0;
-for (const k of base) if (typeof k === "string") strings++;
+let base, baseValues, strings;
+function remember() {
+  base = ownKeys(g);
+  baseValues = [];
+  strings = 0;
+  for (let i = 0; i < base.length; i++) {
+    push(baseValues, g[base[i]]);
+    if (typeof base[i] === "string") strings++;
+  }
+}
+remember();
+// extend adds what a script mentions and few need.
+function extend(more) { more(tools); remember(); }
 const constant = {__proto__: null, NaN: true, Infinity: true, undefined: true};
 
 // clean takes away what a script left behind; false says that it cannot.
@@ -383,5 +398,5 @@ function settle() {
   outcome = undefined;
   return finish(out, 0);
 }
-return {run, settle};
+return {run, settle, extend};
 })

@@ -43,6 +43,8 @@ type machine struct {
 	inner  inner
 	run    quickjs.Value
 	settle quickjs.Value
+	extend quickjs.Value
+	added  uint64 // the extras it has, by their bits
 
 	// of the evaluation that runs
 	world World
@@ -51,17 +53,18 @@ type machine struct {
 	watch watch
 }
 
-// compileKernel returns the bytecode of the kernel with a prelude.
-func compileKernel(prelude string) ([]byte, error) {
+// compileKernel returns the bytecode of the kernel with a prelude, and that of
+// the extras.
+func compileKernel(prelude string, extras []Extra) (kernel []byte, more [][]byte, err error) {
 	js, err := quickjs.NewVM()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer js.Close()
 	js.SetMaxStackSize(stackSlots)
 	known, err := json.Marshal(kinds())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if strings.TrimSpace(prelude) == "" {
 		prelude = "null"
@@ -69,11 +72,37 @@ func compileKernel(prelude string) ([]byte, error) {
 	// The prelude is compiled with the kernel, so that a machine parses neither.
 	source := strings.TrimSpace(kernelSource) + "(globalThis.__host, globalThis.__mark, " + string(known) +
 		", globalThis.__clock, globalThis.__output, (" + prelude + "\n))"
-	b, err := js.Compile(source, quickjs.EvalGlobal)
-	if err != nil {
-		return nil, fmt.Errorf("script kernel: %w", err)
+	if kernel, err = js.Compile(source, quickjs.EvalGlobal); err != nil {
+		return nil, nil, fmt.Errorf("script kernel: %w", err)
 	}
-	return b, nil
+	for _, x := range extras {
+		b, err := js.Compile("("+x.Source+"\n)", quickjs.EvalGlobal)
+		if err != nil {
+			return nil, nil, fmt.Errorf("script extra %s: %w", strings.Join(x.Names, " "), err)
+		}
+		more = append(more, b)
+	}
+	return kernel, more, nil
+}
+
+// add loads the extras that a script mentions.
+func (m *machine) add(want uint64) error {
+	for i, code := range m.engine.extras {
+		if want&^m.added&(1<<i) == 0 {
+			continue
+		}
+		f, err := m.js.EvalBytecodeValue(code)
+		if err != nil {
+			return err
+		}
+		_, err = m.extend.Call(quickjs.UndefinedValue, f)
+		f.Free()
+		if err != nil {
+			return err
+		}
+		m.added |= 1 << i
+	}
+	return nil
 }
 
 func (e *Engine) newMachine() (*machine, error) {
@@ -116,7 +145,7 @@ func (m *machine) boot() error {
 		return err
 	}
 	defer tools.Free()
-	for name, p := range map[string]*quickjs.Value{"run": &m.run, "settle": &m.settle} {
+	for name, p := range map[string]*quickjs.Value{"run": &m.run, "settle": &m.settle, "extend": &m.extend} {
 		a, err := m.js.NewAtom(name)
 		if err != nil {
 			return err
@@ -135,11 +164,10 @@ func (m *machine) close() {
 		_ = recover()
 	}()
 	m.watch.end()
-	if m.run.VM() != nil {
-		m.run.Free()
-	}
-	if m.settle.VM() != nil {
-		m.settle.Free()
+	for _, v := range []*quickjs.Value{&m.run, &m.settle, &m.extend} {
+		if v.VM() != nil {
+			v.Free()
+		}
 	}
 	m.js.Close()
 }
@@ -156,7 +184,7 @@ func (m *machine) eval(ctx context.Context, p *Program, w World, limit time.Dura
 	stop := context.AfterFunc(ctx, m.watch.interrupt)
 	defer stop()
 	done := make(chan end, 1)
-	go func() {
+	m.engine.do(func() {
 		var e end
 		defer func() {
 			if r := recover(); r != nil {
@@ -173,7 +201,7 @@ func (m *machine) eval(ctx context.Context, p *Program, w World, limit time.Dura
 		// A bad pointer in the engine is a panic here, not the process's end.
 		debug.SetPanicOnFault(true)
 		e.v, e.reusable, e.err = m.interpret(ctx, p, w, limit)
-	}()
+	})
 	select {
 	case e := <-done:
 		return e.v, e.reusable, e.err
@@ -193,6 +221,9 @@ type end struct {
 }
 
 func (m *machine) interpret(ctx context.Context, p *Program, w World, limit time.Duration) (v any, reusable bool, err error) {
+	if err := m.add(p.extras); err != nil {
+		return nil, false, m.broken(err)
+	}
 	args := make([]any, 2, 8)
 	args[0], args[1] = p.text, p.mode()
 	if p.roams {

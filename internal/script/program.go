@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,6 +22,7 @@ type Program struct {
 	roams  bool     // it may reach a global without mentioning it
 	taints bool     // it may change what scripts share
 	light  bool     // it can change no global
+	extras uint64   // what it mentions, by bits
 }
 
 // mode is what the kernel is told about the script.
@@ -202,10 +204,11 @@ const maxPrograms = 8 << 20
 
 // programs remembers what compiled, and has the machine that compiles.
 type programs struct {
-	mu    sync.Mutex
-	known map[string]*list.Element
-	order *list.List // of entry, the one used last in front
-	size  int
+	mu     sync.Mutex
+	known  map[string]*list.Element
+	order  *list.List // of entry, the one used last in front
+	size   int
+	extras map[string]uint64
 
 	compile sync.Mutex // held while js works
 	js      *quickjs.VM
@@ -224,6 +227,13 @@ func (c *programs) get(text string, memory int) (*Program, error) {
 		return e.program, e.err
 	}
 	p, err := c.prepare(text, memory)
+	if p != nil {
+		for name, bit := range c.extras {
+			if p.roams || slices.Contains(p.words, name) {
+				p.extras |= bit
+			}
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil {

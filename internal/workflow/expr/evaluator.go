@@ -18,13 +18,30 @@ import (
 //go:embed prelude.js
 var prelude string
 
-// Prelude is what the machines of an [Evaluator]'s engine start with:
-// script.Options{Prelude: expr.Prelude()}.
-func Prelude() string { return prelude }
+//go:embed instants.js
+var instants string
+
+// instantNames are the globals that instants.js defines.
+const instantNames = `currentInstant currentYear startOfMonth endOfMonth startOfPreviousMonth instantFromDateTimeUtc instantFromUtc plus minus addDurationTo
+	subtractDurationFrom durationFromSeconds durationFromMinutes durationFromHours durationFromDays durationBetween localDateFromInstant
+	instantFromLocalDate periodFromNow formatInstant Instant Duration Period LocalDate LocalTime LocalDateTime Guid Encoding`
+
+// Prelude is all of it in one, for an engine of few runs.
+func Prelude() string {
+	return "(function (kernel) { (" + prelude + ")(kernel); (" + instants + ")(kernel) })"
+}
+
+// ScriptOptions returns o with what expressions find in a machine: the engine of
+// an [Evaluator] is script.New(expr.ScriptOptions(script.Options{…})).
+func ScriptOptions(o script.Options) script.Options {
+	o.Prelude = prelude
+	o.Extras = []script.Extra{{Names: strings.Fields(instantNames), Source: instants}}
+	return o
+}
 
 // Options are what an Evaluator works with.
 type Options struct {
-	// Engine runs JavaScript; it was made with the [Prelude]. Nil: refused.
+	// Engine runs JavaScript; it was made with [ScriptOptions]. Nil: refused.
 	// It stays the caller's to close.
 	Engine   *script.Engine
 	Services Services

@@ -65,7 +65,7 @@ var now = time.Date(2026, 3, 31, 13, 4, 5, 60e6, time.UTC)
 
 func newEvaluator(t testing.TB, s expr.Services) *expr.Evaluator {
 	t.Helper()
-	engine, err := script.New(script.Options{Prelude: expr.Prelude(), Spare: -1, Now: func() time.Time { return now }})
+	engine, err := script.New(expr.ScriptOptions(script.Options{Spare: -1, Now: func() time.Time { return now }}))
 	if err != nil {
 		t.Fatal(err)
 	}

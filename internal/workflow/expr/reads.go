@@ -180,7 +180,7 @@ func (n *Names) javaScript(text string) {
 			declared[w.text] = true
 		}
 		// (x, y) => and function (x, y) and catch (x) and var a, b
-		if before.kind == '(' || before.kind == ',' || before.kind == '{' || before.kind == '[' {
+		if before.kind == '(' || before.kind == ',' || before.kind == '{' || before.kind == '[' || before.kind == ':' {
 			if parameter(words, i) {
 				declared[w.text] = true
 			}
@@ -369,9 +369,7 @@ func init() {
 		`getVariable setVariable getTransientVariable setTransientVariable getActivityId getActivity getActivityProperty findExecutedActivityIdByType
 		addJournal getWorkflowDefinitionIdByName getWorkflowDefinitionIdByTag guid parseGuid queryString absoluteUrl signalUrl getRemoteIPAddress
 		getRouteValue processField setOutcome setOutcomes base64Encode base64Decode isNullOrEmpty isNullOrWhiteSpace jsonEncode jsonDecode`,
-		`currentInstant currentYear startOfMonth endOfMonth startOfPreviousMonth instantFromDateTimeUtc instantFromUtc plus minus addDurationTo
-		subtractDurationFrom durationFromSeconds durationFromMinutes durationFromHours durationFromDays durationBetween localDateFromInstant
-		instantFromLocalDate periodFromNow formatInstant Instant Duration Period LocalDate LocalTime LocalDateTime Guid Encoding`,
+		instantNames,
 	} {
 		for _, name := range strings.Fields(list) {
 			known[name] = true
