@@ -67,7 +67,7 @@ var arrows = map[string]string{
 	"internal/replica": ". internal/store",
 	"internal/audit":   ". internal/store",
 	"internal/flow":    ". internal/grant internal/refresh internal/store",
-	"internal/backup":  ". internal/store internal/store/sqlite internal/vault",
+	"internal/backup":  ". internal/store internal/store/postgres internal/store/sqlite internal/vault",
 	"internal/problem": ". internal/dial internal/refresh internal/resource internal/store internal/upstream",
 	"internal/metrics": ". internal/refresh",
 	"internal/webhook": ". internal/store",

@@ -10,12 +10,15 @@ import (
 
 	"github.com/freshet-dev/freshet/api"
 	"github.com/freshet-dev/freshet/internal/backup"
+	"github.com/freshet-dev/freshet/internal/store/postgres"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
 )
 
 type backupCmd struct {
-	remote `embed:""`
-	File   string `arg:"" name:"FILE" help:"Where to write it; it must not exist."`
+	remote        `embed:""`
+	DatabaseURL   string `env:"FRESHET_DATABASE_URL" placeholder:"URL" group:"server" help:"The PostgreSQL of servers that do not run."`
+	MasterKeyFile string `env:"FRESHET_MASTER_KEY_FILE" placeholder:"FILE" group:"server" help:"Its master key; without it DIR/master.key."`
+	File          string `arg:"" name:"FILE" help:"Where to write it; it must not exist."`
 }
 
 // Help gives the example that --help shows.
@@ -62,13 +65,32 @@ func (c *backupCmd) fetch(ctx context.Context, e *env, to string) (from string, 
 	var gone *api.UnreachableError
 	store := filepath.Join(c.Data, sqlite.FileName)
 	local := c.URL == "" && (errors.As(err, &gone) || errors.Is(err, errNoServer))
+	if local && c.DatabaseURL != "" {
+		return c.shared(ctx, to)
+	}
 	if _, serr := os.Stat(store); !local || serr != nil {
 		return "", err
 	}
 	return c.Data + ", where no server runs", sqlite.Copy(ctx, store, to)
 }
 
+// shared copies a database that no server of this machine uses.
+func (c *backupCmd) shared(ctx context.Context, to string) (from string, err error) {
+	key, err := (&serveCmd{Data: c.Data, MasterKeyFile: c.MasterKeyFile}).masterKey()
+	if err != nil {
+		return "", err
+	}
+	st, err := postgres.Open(ctx, postgres.Options{URL: c.DatabaseURL, Look: true})
+	if err != nil {
+		return "", err
+	}
+	defer st.Close()
+	_, err = backup.TakeShared(ctx, st, key, to)
+	return "the database", err
+}
+
 type restoreCmd struct {
+	DatabaseURL   string `env:"FRESHET_DATABASE_URL" placeholder:"URL" help:"Put it into an empty PostgreSQL database."`
 	Data          string `default:"freshet-data" env:"FRESHET_DATA" placeholder:"DIR" help:"The data directory; its server must not run."`
 	MasterKeyFile string `env:"FRESHET_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key of the backup's time; without it DIR/master.key."`
 	Replace       bool   `help:"Put it in the place of a store that is there, which is kept beside it."`
@@ -94,12 +116,19 @@ func (c *restoreCmd) Run(e *env) error {
 	}
 	p := newProgress(e.stderr)
 	p.step("reading the backup")
-	r, err := backup.Restore(e.ctx, c.File, c.Data, key, backup.Options{Replace: c.Replace})
+	var r backup.Restored
+	place := c.Data
+	if c.DatabaseURL != "" {
+		place = "the database"
+		r, err = backup.RestoreShared(e.ctx, c.File, c.DatabaseURL, key)
+	} else {
+		r, err = backup.Restore(e.ctx, c.File, c.Data, key, backup.Options{Replace: c.Replace})
+	}
 	p.done()
 	if err != nil {
 		return notRestored(err)
 	}
-	fmt.Fprintf(e.stdout, "restored: %s is in %s, with %d connections\n", c.File, c.Data, r.Connections)
+	fmt.Fprintf(e.stdout, "restored: %s is in %s, with %d connections\n", c.File, place, r.Connections)
 	if r.Former != "" {
 		fmt.Fprintf(e.stdout, "what was there before is %s\n", r.Former)
 	}
@@ -114,9 +143,14 @@ func (c *restoreCmd) Run(e *env) error {
 // was changed.
 func notRestored(err error) error {
 	var h hinter
+	var db *postgres.Error
 	switch {
 	case errors.Is(err, sqlite.ErrInUse):
 		return withHint(err, "nothing was changed; stop the server, then restore")
+	case errors.Is(err, backup.ErrAlive), errors.Is(err, backup.ErrSpilled), errors.Is(err, backup.ErrNotEmpty):
+		return withHint(err, "nothing was changed; make an empty database, and name that")
+	case errors.As(err, &db):
+		return withHint(err, "nothing was changed; %s", db.Hint())
 	case errors.Is(err, backup.ErrOccupied):
 		return withHint(err, "nothing was changed; add --replace to put the backup in its place, and it is kept beside")
 	case errors.Is(err, sqlite.ErrNewer):

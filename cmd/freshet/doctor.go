@@ -17,6 +17,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
 	"github.com/freshet-dev/freshet/internal/store"
+	"github.com/freshet-dev/freshet/internal/store/postgres"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
 	"github.com/freshet-dev/freshet/internal/vault"
 )
@@ -24,6 +25,7 @@ import (
 type doctorCmd struct {
 	remote        `embed:""`
 	format        `embed:""`
+	DatabaseURL   string `env:"FRESHET_DATABASE_URL" placeholder:"URL" group:"server" help:"The PostgreSQL of servers that do not run."`
 	MasterKeyFile string `env:"FRESHET_MASTER_KEY_FILE" placeholder:"FILE" group:"server" help:"Where the master key is, for a server that does not run; without it DIR/master.key."`
 }
 
@@ -52,7 +54,10 @@ func (c *doctorCmd) Run(e *env) error {
 	if local && (!running || c.URL == "") {
 		if _, err := os.Stat(c.Data); err == nil {
 			p.step("reading the store")
-			f := doctor.File(ctx, c.Data)
+			f := doctor.Finding{Check: "store", Level: doctor.OK, Detail: "it is PostgreSQL"}
+			if c.DatabaseURL == "" {
+				f = doctor.File(ctx, c.Data)
+			}
 			r = append(r, f)
 			if !running && f.Level != doctor.Problem {
 				p.step("looking at connections and providers")
@@ -108,9 +113,10 @@ func (c *doctorCmd) offline(ctx context.Context) doctor.Report {
 	if err != nil {
 		return keyFinding(err)
 	}
-	st, err := sqlite.Open(ctx, c.Data, sqlite.Options{ReadOnly: true})
+	st, err := c.open(ctx)
 	if err != nil {
-		return doctor.Report{{Check: "store", Level: doctor.Problem, Detail: err.Error()}}
+		_, hint := advise(err)
+		return doctor.Report{{Check: "store", Level: doctor.Problem, Detail: err.Error(), Do: hint}}
 	}
 	defer st.Close()
 	ring, _, err := st.LoadKeyring(ctx)
@@ -133,6 +139,14 @@ func (c *doctorCmd) offline(ctx context.Context) doctor.Report {
 		more = append(more, doctor.Finding{Check: "store", Level: doctor.Problem, Detail: err.Error(), Do: "start the server once: it brings an older store up to date"})
 	}
 	return append(r, more...)
+}
+
+// open opens the store to look at it.
+func (c *doctorCmd) open(ctx context.Context) (*store.Store, error) {
+	if c.DatabaseURL != "" {
+		return postgres.Open(ctx, postgres.Options{URL: c.DatabaseURL, Look: true})
+	}
+	return sqlite.Open(ctx, c.Data, sqlite.Options{ReadOnly: true})
 }
 
 // examine looks behind the keys of a store that no server uses.

@@ -54,18 +54,20 @@ type cli struct {
 	Verify  verifyCmd  `cmd:"" group:"use" help:"Check a connection's credential against its API."`
 	Revoke  revokeCmd  `cmd:"" group:"use" help:"Revoke a token at the provider and forget it."`
 	Tokens  tokensCmd  `cmd:"" group:"use" help:"Token sets obtained elsewhere."`
+	Rows    rowsCmd    `cmd:"" group:"use" help:"Rows of tables: list, add, set, delete, import, export."`
 	Events  eventsCmd  `cmd:"" group:"use" help:"Look at what happened."`
 
-	Runs      runsCmd      `cmd:"" group:"operate" help:"What ran: list, show, follow, cancel, retry."`
-	Schedule  scheduleCmd  `cmd:"" group:"operate" help:"Scheduled tasks: list, run, pause, resume, history."`
-	Keys      keysCmd      `cmd:"" group:"operate" help:"API keys."`
-	MasterKey masterKeyCmd `cmd:"" group:"operate" name:"master-key" help:"The key that seals everything."`
-	Backup    backupCmd    `cmd:"" group:"operate" help:"Write a consistent copy of the store."`
-	Restore   restoreCmd   `cmd:"" group:"operate" help:"Put a backup in place of the store."`
-	Resume    resumeCmd    `cmd:"" group:"operate" help:"Confirm a restored backup: background refresh goes on."`
-	Doctor    doctorCmd    `cmd:"" group:"operate" help:"Check the installation and say what to do."`
-	Bench     benchCmd     `cmd:"" group:"operate" help:"Measure this binary on this machine."`
-	Version   versionCmd   `cmd:"" group:"operate" help:"Print the version."`
+	Runs         runsCmd         `cmd:"" group:"operate" help:"What ran: list, show, follow, cancel, retry."`
+	Schedule     scheduleCmd     `cmd:"" group:"operate" help:"Scheduled tasks: list, run, pause, resume, history."`
+	Keys         keysCmd         `cmd:"" group:"operate" help:"API keys."`
+	MasterKey    masterKeyCmd    `cmd:"" group:"operate" name:"master-key" help:"The key that seals everything."`
+	Backup       backupCmd       `cmd:"" group:"operate" help:"Write a consistent copy of the store."`
+	Restore      restoreCmd      `cmd:"" group:"operate" help:"Put a backup in place of the store."`
+	Resume       resumeCmd       `cmd:"" group:"operate" help:"Confirm a restored backup: background refresh goes on."`
+	MigrateStore migrateStoreCmd `cmd:"" group:"operate" name:"migrate-store" help:"Move a store between the embedded database and PostgreSQL."`
+	Doctor       doctorCmd       `cmd:"" group:"operate" help:"Check the installation and say what to do."`
+	Bench        benchCmd        `cmd:"" group:"operate" help:"Measure this binary on this machine."`
+	Version      versionCmd      `cmd:"" group:"operate" help:"Print the version."`
 
 	Import laterCmd `cmd:"" group:"later" help:"Foreign formats."`
 	Run    laterCmd `cmd:"" group:"later" help:"Run a workflow, script or button."`

@@ -24,6 +24,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/backup"
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/dial"
+	"github.com/freshet-dev/freshet/internal/failpoint"
 	"github.com/freshet-dev/freshet/internal/flow"
 	"github.com/freshet-dev/freshet/internal/grant"
 	"github.com/freshet-dev/freshet/internal/httpapi"
@@ -36,10 +37,12 @@ import (
 	"github.com/freshet-dev/freshet/internal/schedule"
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
+	rows "github.com/freshet-dev/freshet/internal/table"
 	"github.com/freshet-dev/freshet/internal/upstream"
 	"github.com/freshet-dev/freshet/internal/vault"
 	"github.com/freshet-dev/freshet/internal/web"
 	"github.com/freshet-dev/freshet/internal/webhook"
+	"github.com/freshet-dev/freshet/internal/workflow/library"
 )
 
 // A server is everything that runs, in the order in which it was started.
@@ -52,6 +55,8 @@ type server struct {
 	first   bool // it made the directory's admin key just now
 	log     *slog.Logger
 	source  *refresh.Source
+	tables  *rows.Tables
+	library *library.Library
 	jobs    jobs
 	poller  *schedule.Poller
 	journal *runs.Journal
@@ -127,6 +132,9 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	s.later("dialer", func(context.Context) error { guard.Close(); return nil })
+	s.tables = rows.New(rows.Options{Store: st, Sealer: v})
+	s.library = library.New(library.Options{Store: st, Sealer: v})
+	checker := s.newChecker()
 	if s.Book, err = resource.New(resource.Options{
 		Store: st, Sealer: v, Catalogue: resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest},
 		ProofKey: v.ProofKey,
@@ -137,7 +145,9 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 			}
 			return row.Sealed != nil, err
 		},
-		Written: s.written,
+		Tables:    s.tables,
+		Workflows: checker,
+		Written:   s.written,
 		OnChange: func(kind string, names []string) {
 			s.changed(guard, kind, names)
 			sh.changed(st, s.log, kind, names)
@@ -158,7 +168,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	sender := grant.New(grant.Options{Transport: guard.Transport(dial.Token), Logger: s.log, Version: version,
 		Mutual: func(c tls.Certificate) http.RoundTripper { return guard.Mutual(dial.Token, c) }})
 	tell := &observers{}
-	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe})
+	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe, Now: failpoint.Now})
 	trail := audit.New(audit.Options{Store: st, Hasher: v, Strict: c.Audit == "strict", Log: s.log})
 	s.later("audit", trail.Close)
 	count := metrics.New(metrics.Options{Version: version, Gauges: s.source.Gauges, Count: st.CountTokens,
@@ -223,7 +233,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Shared: sh != nil, Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
-	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, BaseURL: s.URL,
+	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
@@ -261,17 +271,18 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 // data directory, where there is room for it if there is for the store.
 func copyOf(st *store.Store, key vault.MasterKey, dir string) func(context.Context, io.Writer) error {
 	return func(ctx context.Context, w io.Writer) error {
-		db, ok := st.DB().(*sqlite.DB)
-		if !ok {
-			return errors.New("this store has a backup of its own")
-		}
 		tmp, err := os.MkdirTemp(dir, "backup-")
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(tmp)
 		path := filepath.Join(tmp, "store")
-		if _, err := backup.Take(ctx, db, key, path); err != nil {
+		if db, ok := st.DB().(*sqlite.DB); ok {
+			_, err = backup.Take(ctx, db, key, path)
+		} else {
+			_, err = backup.TakeShared(ctx, st, key, path)
+		}
+		if err != nil {
 			return err
 		}
 		f, err := os.Open(path)
@@ -336,6 +347,10 @@ func (s *server) written(c *store.Change, u resource.Update) error {
 	case "connections":
 	case "schedules":
 		return scheduled(c, u)
+	case "tables":
+		return s.tabled(c, u)
+	case "workflows":
+		return s.workflowed(c, u)
 	default:
 		return nil
 	}
@@ -366,12 +381,27 @@ func (s *server) written(c *store.Change, u resource.Update) error {
 	return c.DeleteToken(id)
 }
 
+// tabled makes and changes tables as they are declared, in the transaction that
+// writes the declaration.
+func (s *server) tabled(c *store.Change, u resource.Update) error {
+	if u.Action == resource.Deleted {
+		return s.tables.Remove(c, u.Name)
+	}
+	d, err := s.Book.TableIn(c, u.Name)
+	if err != nil {
+		return err
+	}
+	return s.tables.Apply(c, u.Name, d)
+}
+
 // changed tells everybody who caches resources.
 func (s *server) changed(guard *dial.Guard, kind string, names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var err error
 	switch kind {
+	case "workflows":
+		err = s.library.Changed(ctx)
 	case "network":
 		err = s.network(ctx, guard)
 	case "connections":

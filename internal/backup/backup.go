@@ -130,7 +130,19 @@ func Open(ctx context.Context, file string, key vault.MasterKey) (s Summary, err
 	if older {
 		return s, nil
 	}
-	if err := each(ctx, db, func(value freshet.SealedValue) error {
+	if err := openAll(ctx, db, v, &s); err != nil {
+		return s, err
+	}
+	states, err := db.CountTokens(ctx)
+	for _, n := range states {
+		s.Connections += n
+	}
+	return s, err
+}
+
+// openAll opens every sealed value and counts.
+func openAll(ctx context.Context, db *store.Store, v *vault.Vault, s *Summary) error {
+	return each(ctx, db, func(value freshet.SealedValue) error {
 		plain, err := v.Open(value.Binding, value.Sealed)
 		clear(plain)
 		if err != nil {
@@ -139,14 +151,7 @@ func Open(ctx context.Context, file string, key vault.MasterKey) (s Summary, err
 			s.Sealed++
 		}
 		return nil
-	}); err != nil {
-		return s, err
-	}
-	states, err := db.CountTokens(ctx)
-	for _, n := range states {
-		s.Connections += n
-	}
-	return s, err
+	})
 }
 
 // each calls fn for every sealed value.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/freshet-dev/freshet/internal/store"
@@ -208,4 +209,43 @@ func bounded(ctx context.Context, d time.Duration) (context.Context, context.Can
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, d)
+}
+
+// Snapshot runs fn over one state of the database, while others write to it.
+func (d *DB) Snapshot(ctx context.Context, fn func(q store.Querier) error) error {
+	return d.long(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", fn)
+}
+
+// Fill is Tx for a transaction that takes as long as it takes, such as one that
+// brings all rows of another store.
+func (d *DB) Fill(ctx context.Context, fn func(q store.Querier) error) error {
+	return d.long(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0", fn)
+}
+
+func (d *DB) long(ctx context.Context, begin string, fn func(q store.Querier) error) error {
+	c, err := d.pool.Acquire(ctx)
+	if err != nil {
+		return d.describe(ctx, err)
+	}
+	defer c.Release()
+	now, err := d.Now(ctx, d.Read())
+	if err != nil {
+		return err
+	}
+	t := &txn{d: d, c: c, now: now, at: time.Now()}
+	if _, err := c.Exec(ctx, begin); err != nil {
+		return d.describe(ctx, err)
+	}
+	err = fn(t)
+	if err == nil {
+		var tag pgconn.CommandTag
+		if tag, err = c.Exec(ctx, "COMMIT"); err == nil && tag.String() != "COMMIT" {
+			err = errors.New("the transaction was rolled back: fn went on after a statement that failed")
+		}
+		return d.describe(ctx, err)
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	c.Exec(end, "ROLLBACK")
+	return err
 }
