@@ -223,6 +223,7 @@ func BenchmarkSteps(b *testing.B) {
 		l Iterate v
 		if Done f`)
 	b.ReportAllocs()
+	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if out, err := w.eng.Run(w.ctx, Request{Name: "flow"}); err != nil || out.Status != run.Finished {

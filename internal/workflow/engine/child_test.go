@@ -233,6 +233,44 @@ func TestChildFails(t *testing.T) {
 	})
 }
 
+// What a parent knows to be secret is masked in its child's journal from the
+// first line on, and the other way round.
+func TestSecretsOfRelatives(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.js("input", func(s expr.Scope) any { return s.Input() })
+		w.js("out", func(s expr.Scope) any { v, _ := childOutput(s, "r"); return v })
+		w.define("child", `
+			a WriteLine Text:JavaScript=input
+			v SetVariable VariableName=own Value:Secret=childs-own-secret
+			f Finish ActivityOutput:Variable=own
+			a Done v
+			v Done f`)
+		w.define("parent", `
+			v SetVariable VariableName=tok Value:Secret=parents-secret
+			r RunWorkflow WorkflowDefinitionId=child Mode=Blocking Input:Variable=tok
+			l WriteLine Text:JavaScript=out
+			f Finish ActivityOutput:JavaScript=out
+			v Done r
+			r Done l
+			l Done f`)
+		out := w.finished("parent", nil)
+		if out.Output != "childs-own-secret" {
+			t.Errorf("the caller got %v", out.Output)
+		}
+		children, _ := w.journal.Children(w.ctx, out.RunID, 1)
+		for _, id := range []run.ID{out.RunID, children[0]} {
+			r := w.get(id)
+			text := string(r.Input) + string(r.Output)
+			for _, s := range w.steps(id) {
+				text += s.Message + string(s.Inputs) + string(s.Data)
+			}
+			if strings.Contains(text, "parents-secret") || strings.Contains(text, "childs-own") {
+				t.Errorf("the journal of %s shows a secret: %s", r.Name, text)
+			}
+		}
+	})
+}
+
 func TestChildAnswersTheParentsCaller(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.define("child", `h Answer`)

@@ -30,7 +30,8 @@ type exec struct {
 	id    run.ID
 	rec   *run.Recorder
 	http  *activity.HTTPExchange
-	above *exec // the run that waits for it in memory; nil: none
+	above *exec // the run that waits for its end in memory; nil: none
+	outer *exec // the run whose activity it runs within, until its first wait; nil: none
 	ctx   context.Context
 	stop  context.CancelCauseFunc
 	done  chan struct{}
@@ -42,6 +43,7 @@ type exec struct {
 	signals   []activity.Signal
 	began     time.Time // this burst
 
+	call    activity.Call
 	n       *node // being executed, or whose fields are evaluated
 	scopeID int   // what it sees
 	data    map[string]any
@@ -85,11 +87,15 @@ func (x *exec) burst(caller context.Context) Outcome {
 	defer x.e.leave(x)
 	defer x.stop(nil)
 	x.began = x.e.o.Now()
+	release, err := x.lock(caller)
+	x.began = x.e.o.Now()
 	ctx, cancel := context.WithTimeoutCause(x.ctx, max(x.e.o.Limits.Time-x.st.Elapsed, 0), errTime)
 	defer cancel()
-	release, err := x.begin(ctx, caller)
 	if err == nil {
 		opened, closed := x.e.o.Evaluator.Open(ctx)
+		if err = x.begin(opened); err != nil {
+			x.broke(ctx, err, nil)
+		}
 		for x.status == run.Running {
 			x.advance(opened)
 		}
@@ -108,35 +114,43 @@ func (x *exec) burst(caller context.Context) Outcome {
 	return out
 }
 
-// begin takes the lock and, at a start, maps the input.
-func (x *exec) begin(ctx, caller context.Context) (release func(), err error) {
+// lock takes the version's lock. The time that this takes is nobody's running.
+func (x *exec) lock(caller context.Context) (release func(), err error) {
 	x.current = x.input
 	if !x.st.Begun {
-		if x.st.Lock, err = x.lockKey(ctx); err != nil {
+		if x.st.Lock, err = x.lockKey(x.ctx); err != nil {
 			return nil, &setupError{"lock", err}
 		}
 	}
-	if x.st.Lock != "" && !x.holds(x.st.Lock) {
-		if release, err = x.e.locks.take(ctx, caller, x.st.Lock, func() { x.Observe("Waiting", map[string]any{"Lock": x.st.Lock}) }); err != nil {
-			return nil, &setupError{"lock", err}
-		}
+	if x.st.Lock == "" || x.holds(x.st.Lock) {
+		return nil, nil
 	}
-	if !x.st.Begun {
-		for _, m := range x.p.inputs {
-			v, err := x.e.o.Evaluator.Eval(ctx, x, workflow.JavaScript, m.code, expr.Field{Activity: "map_input", Name: m.variable})
-			if err != nil {
-				return release, &setupError{"map_input " + m.variable, err}
-			}
-			x.SetVariable(m.variable, v)
-		}
-		x.st.Begun = true
+	release, err = x.e.locks.take(x.ctx, caller, x.st.Lock, func() { x.Observe("Waiting", map[string]any{"Lock": x.st.Lock}) })
+	if err != nil {
+		return nil, &setupError{"lock", err}
 	}
 	return release, nil
 }
 
+// begin maps the input, at a start.
+func (x *exec) begin(ctx context.Context) error {
+	if x.st.Begun {
+		return nil
+	}
+	for _, m := range x.p.inputs {
+		v, err := x.e.o.Evaluator.Eval(ctx, x, workflow.JavaScript, m.code, expr.Field{Activity: "map_input", Name: m.variable})
+		if err != nil {
+			return &setupError{"map_input " + m.variable, err}
+		}
+		x.SetVariable(m.variable, v)
+	}
+	x.st.Begun = true
+	return x.tooBig
+}
+
 // holds reports whether the run, or one above it, has the lock.
 func (x *exec) holds(key string) bool {
-	for up := x.above; up != nil; up = up.above {
+	for up := x.outer; up != nil; up = up.outer {
 		if up.st.Lock == key {
 			return true
 		}
@@ -230,7 +244,8 @@ func (x *exec) execute(ctx context.Context, en *entry) error {
 			return err
 		}
 	}
-	c := activity.Call{Activity: n.a, Spec: n.spec, Run: x, Scope: x, In: in, Input: en.input, First: en.first, Unwinding: en.unwind, Resume: en.resume, HTTP: x.http, Now: at}
+	c := &x.call
+	*c = activity.Call{Activity: n.a, Spec: n.spec, Run: x, Scope: x, In: in, Input: en.input, First: en.first, Unwinding: en.unwind, Resume: en.resume, HTTP: x.http, Now: at}
 	switch {
 	case own != nil:
 		c.State, c.Broken = own.state, own.broken
@@ -248,7 +263,7 @@ func (x *exec) execute(ctx context.Context, en *entry) error {
 		}
 		st.Arrived[n.index] = nil
 	}
-	res, err = x.invoke(ctx, n, &c)
+	res, err = x.invoke(ctx, n, c)
 	if err == nil {
 		err = x.keepOutputs(n, res.Outputs)
 	}
@@ -276,7 +291,7 @@ func (x *exec) execute(ctx context.Context, en *entry) error {
 		event = "Resumed"
 	}
 	x.journal(at, event, in, res, nil)
-	x.follow(n, en, own, &c, res)
+	x.follow(n, en, own, c, res)
 	return nil
 }
 

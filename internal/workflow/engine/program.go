@@ -159,11 +159,20 @@ func (n *node) describe() {
 			}
 		}
 		if f.Name == "Content" {
-			d.as.Encoding = expr.EncodingFor(n.a.Type+"."+f.Name, literal(n.a, "ContentType"))
+			d.as.Encoding = expr.EncodingFor(n.a.Type+"."+f.Name, n.contentType())
 		}
 		n.fields = append(n.fields, d)
 	}
 	n.eager = n.spec.Join && strings.EqualFold(strings.TrimSpace(literal(n.a, "EagerJoin")), "true")
+}
+
+// contentType is what the activity says its content is, as far as that is text.
+func (n *node) contentType() string {
+	if text := literal(n.a, "ContentType"); text != "" {
+		return text
+	}
+	f, _ := n.spec.Field("ContentType")
+	return text(f.Default)
 }
 
 // literal returns the text of a property that is a literal, "" if it is not.

@@ -131,6 +131,11 @@ func (e *Engine) resurrect(ctx context.Context, r run.Run) error {
 		return err
 	}
 	goesOn := x.p.v.Persistence == workflow.PersistActivity && len(x.st.Ran) > 0
+	if in.Status == store.InstanceIdle { // killed as it was about to begin
+		if x.first = true; e.background(func(ctx context.Context) { x.burst(ctx) }) {
+			return nil
+		}
+	}
 	if top := len(x.st.Stack) - 1; goesOn && top >= 0 {
 		if spec := x.st.Stack[top].node.spec; spec != nil && spec.Acts {
 			goesOn = false

@@ -219,8 +219,9 @@ func (x *exec) retryChild(ctx context.Context, id run.ID) (activity.ChildEnd, er
 	if err != nil {
 		return activity.ChildEnd{}, err
 	}
-	y.above, y.st.Awaited, y.http = x, true, x.http
+	y.above, y.outer, y.st.Awaited, y.http = x, x, true, x.http
 	x.child = y.id
+	defer context.AfterFunc(ctx, func() { y.stop(context.Cause(ctx)) })() // it lives no longer than x
 	out := y.burst(ctx)
 	x.learn(y)
 	return y.end(out), nil

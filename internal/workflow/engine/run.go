@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/freshet-dev/freshet"
@@ -133,6 +134,7 @@ func (e *Engine) fresh(v *workflow.Version, r Request, above *exec, mode activit
 	st.push(entry{node: first, first: true, input: r.Input, hasInput: true})
 	if above != nil {
 		st.Parent, st.Depth, st.Awaited = above.id, above.st.Depth+1, mode == activity.Blocking
+		st.Secrets = slices.Concat(st.Secrets, above.st.Secrets) // its input may hold them
 	}
 	return p, st, nil
 }
@@ -146,13 +148,16 @@ func (e *Engine) start(ctx, life context.Context, v *workflow.Version, r Request
 	}
 	x := e.newExec(life, p, e.o.Journal.NewID(), st)
 	x.input, x.http = r.Input, r.HTTP
+	secrets := slices.Clone(st.Secrets)
 	x.firstState = func() ([]byte, error) {
-		_, first, err := e.fresh(v, r, above, mode)
+		_, first, err := e.fresh(v, r, nil, mode)
 		if err != nil {
 			return nil, err
 		}
+		first.Parent, first.Depth, first.Awaited, first.Secrets = st.Parent, st.Depth, st.Awaited, secrets
 		return first.encode(p)
 	}
+	x.outer = above
 	if mode == activity.Blocking {
 		x.above = above
 	}
@@ -181,10 +186,10 @@ func (e *Engine) start(ctx, life context.Context, v *workflow.Version, r Request
 func (e *Engine) journalled(id run.ID, p *program, st *state, r Request, above *exec) run.Start {
 	s := run.Start{
 		ID: id, Kind: run.Workflow, Name: p.v.Name, Version: p.v.Number, CorrelationID: st.Correlation, Trigger: r.Trigger,
-		Input: r.Input, Road: p.road, Key: r.Key, Secrets: r.Secrets,
+		Input: r.Input, Road: p.road, Key: r.Key, Secrets: st.Secrets,
 	}
 	if above != nil {
-		s.Parent, s.ParentStep, s.Trigger, s.Secrets = above.id, above.step+1, "workflow", above.st.Secrets
+		s.Parent, s.ParentStep, s.Trigger = above.id, above.step+1, "workflow"
 	}
 	return s
 }

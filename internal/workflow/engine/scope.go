@@ -274,6 +274,14 @@ func (x *exec) Observe(event string, data map[string]any) {
 	x.step = x.rec.Step(s)
 }
 
+// Warn notes what people who look at the run should know: an expression went
+// without something. Services.Warn is given the exec as its Scope.
+func (x *exec) Warn(text string) {
+	if x.rec != nil {
+		x.rec.Warn(text)
+	}
+}
+
 // Signal remembers a signal for the end of the burst.
 func (x *exec) Signal(s activity.Signal) { x.signals = append(x.signals, s) }
 

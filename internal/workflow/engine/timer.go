@@ -46,7 +46,7 @@ func (e *Engine) poll() {
 
 // Due resumes the runs whose timers are due and returns when the next one is,
 // zero if there is none. Each timer resumes once, however many processes look.
-// It returns when those runs wait again or have ended.
+// It returns when all that was due is under way.
 func (e *Engine) Due(ctx context.Context) (next time.Time, err error) {
 	const batch = 200
 	now := e.o.Now()
@@ -57,30 +57,38 @@ func (e *Engine) Due(ctx context.Context) (next time.Time, err error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	var wg sync.WaitGroup
+	claimed, waiting := make(chan struct{}, len(due)), 0
 	for _, b := range due {
 		if skip[b.ID] {
 			continue
 		}
-		wg.Add(1)
-		if !e.background(func(ctx context.Context) {
-			defer wg.Done()
+		if e.background(func(ctx context.Context) {
 			x, err := e.resume(ctx, Resumption{RunID: b.Run, Bookmark: b.ID, Kind: b.Kind})
 			switch {
-			case err == nil:
-				x.burst(ctx)
-			case errors.Is(err, ErrNotWaiting):
+			case err == nil, errors.Is(err, ErrNotWaiting):
 			case errors.Is(err, ErrBusy):
 				e.troubled.until(b.ID, now.Add(time.Second))
 			default:
 				e.troubled.until(b.ID, now.Add(longest))
 				e.o.Log.Error("a timer does not resume its run", "run", b.Run, "error", err)
 			}
+			claimed <- struct{}{}
+			if err == nil {
+				x.burst(ctx)
+			}
 		}) {
-			wg.Done()
+			waiting++
 		}
 	}
-	wg.Wait()
+	for range waiting {
+		select {
+		case <-claimed:
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		case <-e.base.Done(): // background work is dropped then
+			return time.Time{}, ErrClosed
+		}
+	}
 	next, err = e.o.Store.NextBookmark(ctx)
 	if soonest := e.o.Now().Add(time.Second); len(e.troubled.after(now)) > 0 && !next.IsZero() && next.Before(soonest) {
 		next = soonest

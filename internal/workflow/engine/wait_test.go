@@ -629,7 +629,7 @@ func TestLock(t *testing.T) {
 		if took := time.Since(begin); took < 59*time.Minute-10*time.Second || took > time.Hour+time.Minute {
 			t.Errorf("it waited %v", took)
 		}
-	}, func(w *world) { w.limits.Time = 3 * time.Hour })
+	})
 }
 
 // A child needs no lock that its parent has.
@@ -640,5 +640,26 @@ func TestLockIsTheParents(t *testing.T) {
 		w.define("parent", `r RunWorkflow WorkflowDefinitionId=child Mode=Blocking`, lock)
 		w.finished("parent", nil)
 		w.ran("a")
+		w.define("forgets", `r RunWorkflow WorkflowDefinitionId=child Mode=FireAndForget`, lock)
+		w.finished("forgets", nil)
+		w.ran("a")
+	})
+}
+
+// A run that waits for something else has given its lock back.
+func TestLockIsGivenBackWhileWaiting(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.define("flow", `
+			a Mark
+			m Wait Key=k
+			z Mark
+			a Done m
+			m Done z`, func(v *workflow.Version) { v.Lock = "token" })
+		one, two := w.run("flow", nil), w.run("flow", nil)
+		w.is(run.Suspended, one)
+		w.is(run.Suspended, two)
+		w.is(run.Finished, w.resume(two.RunID, "k", nil))
+		w.is(run.Finished, w.resume(one.RunID, "k", nil))
+		w.ran("a a m z m z")
 	})
 }
