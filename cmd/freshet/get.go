@@ -15,7 +15,7 @@ import (
 type getCmd struct {
 	remote `embed:""`
 	format `embed:""`
-	What   string `arg:"" name:"KIND[/NAME]" help:"connections, providers, clients, webhooks, network, keys or audit."`
+	What   string `arg:"" name:"KIND[/NAME]" help:"connections, providers, clients, tables, webhooks, network, keys or audit."`
 	State  string `enum:",ok,uncertain,attention,misconfigured,reauth" default:"" placeholder:"STATE" help:"With connections: only those in this state."`
 }
 
@@ -44,6 +44,8 @@ func (c *getCmd) Run(e *env) error {
 		return c.one(e, cl, kind, name)
 	case kind == "connections":
 		return c.connections(e, cl)
+	case kind == "tables":
+		return c.tables(e, cl)
 	case kind == "keys":
 		return listKeys(e, cl, c.format)
 	case kind == "audit":
@@ -146,8 +148,11 @@ func (c *getCmd) one(e *env, cl *api.Client, kind, name string) error {
 	if c.json() {
 		return printJSON(e.stdout, raw)
 	}
-	if kind == "connections" {
+	switch kind {
+	case "connections":
 		return c.connection(e, raw)
+	case "tables":
+		return c.table(e, raw)
 	}
 	return cl.Export(e.ctx, kind, name, false, e.stdout)
 }
