@@ -101,8 +101,17 @@ func benchmark(b *testing.B, callers int) {
 	wg.Wait()
 	n := float64(b.N)
 	b.ReportMetric(n/time.Since(at).Seconds(), "runs/s")
-	b.ReportMetric(float64(written()-bytes)/n, "B-written/run")
-	b.ReportMetric(float64((cpu()-spent).Microseconds())/n, "cpu-µs/run")
+	spent, bytes = cpu()-spent, written()-bytes
+	b.StopTimer()
+	var kept int64
+	if err := st.DB().Read().QueryRow(b.Context(), `SELECT (SELECT sum(length(steps)) FROM run_steps) + (SELECT sum(length(id) + length(name) + length(correlation) + length(coalesce(former, '')) +
+		length(coalesce(input, '')) + length(coalesce(output, '')) + length(coalesce(result, '')) + 100) FROM runs)`).Scan(&kept); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(bytes)/n, "B-written/run")
+	b.ReportMetric(float64(kept)/n, "B-kept/run")
+	b.ReportMetric(float64(bytes)/float64(kept), "amplification")
+	b.ReportMetric(float64(spent.Microseconds())/n, "cpu-µs/run")
 	if err := j.Close(b.Context()); err != nil {
 		b.Fatal(err)
 	}
