@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	lib "modernc.org/libquickjs"
 )
 
 // hostile are scripts that ask for all there is. Each must end its own
@@ -460,6 +462,37 @@ func TestTimeInHostFunctionsDoesNotCount(t *testing.T) {
 	}
 	if v, err := s.Eval(t.Context(), p, w, 30*time.Millisecond); v != "done" {
 		t.Errorf("= %v, %v", v, err)
+	}
+}
+
+// TestHostCallsWithoutEnd holds that the time between host functions counts.
+func TestHostCallsWithoutEnd(t *testing.T) {
+	e := open(t, Options{Spare: -1, Time: 50 * time.Millisecond})
+	s := e.Open()
+	defer s.Close()
+	w := world{funcs: map[string]func([]any) (any, error){"f": func([]any) (any, error) { return nil, nil }}}
+	for _, text := range []string{`for (;;) call("f")`, `for (;;) try { call("none") } catch (e) {}`} {
+		_, err := eval(t, e, s, w, text)
+		var l *LimitError
+		if !errors.As(err, &l) || l.Limit != LimitTime {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestHurry(t *testing.T) {
+	e := open(t, Options{Spare: -1})
+	m, err := e.newMachine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	counter := &at[lib.TJSContext](m.inner.context).Finterrupt_counter
+	if *counter <= 0 || *counter > 10000 {
+		t.Fatalf("the engine counts %d calls to the next interrupt; are these its fields?", *counter)
+	}
+	if m.inner.hurry(); *counter != 0 {
+		t.Errorf("after hurry %d", *counter)
 	}
 }
 

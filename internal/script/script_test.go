@@ -128,6 +128,8 @@ func TestScriptsShareNothing(t *testing.T) {
 		{`let f = () => {}; f.call.leak = 1; call = 5`, `typeof call === "function" ? "undefined" : "leaked"`},
 		{`Date.prototype.getTime = () => 1`, `new Date(7).getTime() === 7 ? "undefined" : "leaked"`},
 		{`globalThis[Symbol.for("leak")] = 1`, `typeof globalThis[Symbol.for("leak")]`},
+		{`({})["constr" + "uctor"]["proto" + "type"].toString = () => "leaked"`, `"" + ({}) === "[object Object]" ? "undefined" : "leaked"`},
+		{`delete ({})["constr" + "uctor"]["proto" + "type"].valueOf`, `typeof ({}).valueOf === "function" ? "undefined" : "leaked"`},
 		{`globalThis[1] = 1`, `typeof globalThis[1]`},
 	} {
 		if _, err := eval(t, e, s, world{}, c.first); err != nil {
