@@ -8,10 +8,6 @@ import (
 	"github.com/freshet-dev/freshet"
 )
 
-// Protocol is the version of the refresh protocol that this code speaks. A row
-// with a higher one is claimed by newer processes only.
-const Protocol = 1
-
 // A Token row is what the database knows of a connection's token and of the
 // attempt that may be replacing it.
 type Token struct {

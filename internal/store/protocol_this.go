@@ -1,0 +1,5 @@
+//go:build !nextprotocol
+
+package store
+
+const nextProtocol = 0
