@@ -245,7 +245,7 @@ func (s *server) heard(guard *dial.Guard, kind string, names []string) {
 		return
 	}
 	s.Book.InvalidateAll()
-	for _, k := range []string{"network", "providers"} {
+	for _, k := range []string{"network", "providers", "workflows"} {
 		s.changed(guard, k, nil)
 	}
 }

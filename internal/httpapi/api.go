@@ -28,6 +28,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/upstream"
 	"github.com/freshet-dev/freshet/internal/vault"
 	"github.com/freshet-dev/freshet/internal/web"
+	"github.com/freshet-dev/freshet/internal/workflow/library"
 )
 
 // Options are what an API is made of. All but the last group are required.
@@ -46,6 +47,10 @@ type Options struct {
 
 	Schedules *schedule.Poller // nil: schedules can be declared and nothing else
 	Tables    *table.Tables    // nil: tables can be declared and nothing else
+
+	Library *library.Library // nil: there are no workflows
+	Checker Checker          // nil: reports of imports say little
+	Engine  Engine           // nil: workflows can be kept and nothing else
 
 	Backup  func(ctx context.Context, w io.Writer) error     // writes a consistent copy of the store; nil: there is no such endpoint
 	Doctor  func(ctx context.Context) (doctor.Report, error) // nil: there is no such endpoint
@@ -106,6 +111,7 @@ func New(o Options) (*API, error) {
 	a.callbackEndpoints()
 	a.runEndpoints()
 	a.tableEndpoints()
+	a.workflowEndpoints()
 	a.scheduleEndpoints()
 	a.laterEndpoints()
 	if err := a.resourceEndpoints(); err != nil { // after the others, whose paths they end where

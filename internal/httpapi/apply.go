@@ -49,7 +49,7 @@ func (a *API) applyEndpoints() {
 	})
 
 	export := huma.Operation{OperationID: "export", Method: http.MethodGet, Path: "/api/v1/export", Summary: "Resources as they would be applied", Tags: []string{"resources"},
-		Description: "YAML. Secrets show as [secret]; reveal=true writes them in clear, needs scope admin, and is recorded.",
+		Description: "YAML. Secrets show as [secret], and so do definitions of workflows without scope admin; reveal=true writes them in clear, needs scope admin, and is recorded.",
 		Parameters: []*huma.Param{
 			{Name: "kind", In: "query", Description: "Only this kind.", Schema: &huma.Schema{Type: huma.TypeString}},
 			{Name: "name", In: "query", Description: "With kind: only this one.", Schema: &huma.Schema{Type: huma.TypeString}},
@@ -132,7 +132,11 @@ func (a *API) export(w http.ResponseWriter, r *http.Request, c *call) {
 		return
 	}
 	out := &late{w: w, contentType: "application/yaml; charset=utf-8"}
-	if err := a.o.Book.Export(r.Context(), out, k, reveal); err != nil {
+	write := func() error { return a.o.Book.Export(r.Context(), out, k, reveal) }
+	if !reveal && c.caller.May(access.Admin, "") {
+		write = func() error { return a.o.Book.ExportDocuments(r.Context(), out, k) }
+	}
+	if err := write(); err != nil {
 		if out.begun {
 			// The status is gone. A cut answer is at least visibly cut.
 			a.log.Warn("export broke off", "error", err)

@@ -17,13 +17,11 @@ var later = []struct {
 	verb access.Verb
 	what string
 }{
-	{"/api/v1/workflows", access.Read, "workflows"},
 	{"/api/v1/apps", access.Read, "apps"},
 	{"/api/v1/services", access.Read, "services"},
 	{"/api/v1/processes", access.Read, "processes"},
 	{"/api/v1/components", access.Read, "components"},
 	{"/api/v1/console", access.Read, "the console"},
-	{"/api/v1/import", access.Admin, "the import of foreign formats"},
 }
 
 // laterEndpoints say so, to those who have a key.

@@ -36,6 +36,7 @@ func (a *API) document() huma.Config {
 				{Name: "resources", Description: "What people declare: providers, clients, connections, webhooks, network."},
 				{Name: "runs", Description: "What ran, and every step of it."},
 				{Name: "schedules", Description: "Tasks that fire by the clock or on demand."},
+				{Name: "workflows", Description: "Definitions, their versions, their import, and running them."},
 				{Name: "tables", Description: "Rows that workflows and scripts read and change."},
 				{Name: "events", Description: "What happened, as lists and as streams."},
 				{Name: "operate", Description: "Keys, audit, master key, backup."},

@@ -66,10 +66,12 @@ type world struct {
 	log    *logBuffer
 	url    string
 	admin  string
+	workflowRig
 }
 
 // A tweak changes what a world is made of.
 type tweak struct {
+	engine httpapi.Engine
 	strict bool
 	auth   func(*flow.Options)
 	runs   httpapi.Runs
@@ -182,13 +184,17 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 	guard, err := dial.New(dial.Options{Allow: []string{"127.0.0.0/8"}})
 	must(err)
 	w.tables = table.New(table.Options{Store: w.store, Sealer: w.vault})
-	w.book, err = resource.New(resource.Options{Store: w.store, Sealer: w.vault, Catalogue: resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest}, Allow: []string{"127.0.0.0/8"}, Tables: w.tables,
+	w.openLibrary(tw.engine)
+	w.book, err = resource.New(resource.Options{Workflows: w.checker, Store: w.store, Sealer: w.vault, Catalogue: resource.Catalogue{Provider: catalog.Provider, Suggest: catalog.Suggest}, Allow: []string{"127.0.0.0/8"}, Tables: w.tables,
 		Written: func(c *store.Change, u resource.Update) error {
 			if u.Kind == "tables" {
 				return w.written(c, u)
 			}
 			if u.Kind == "schedules" {
 				return writeSchedule(c, u)
+			}
+			if u.Kind == "workflows" {
+				return w.workflowed(c, u)
 			}
 			if u.Kind != "connections" {
 				return nil
@@ -204,7 +210,9 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 			return c.EnsureToken(row)
 		},
 		OnChange: func(kind string, names []string) {
-			if kind == "connections" {
+			if kind == "workflows" {
+				w.library.Changed(context.Background())
+			} else if kind == "connections" {
 				w.src.Invalidate(context.Background(), nil, names...)
 			} else {
 				w.src.Invalidate(context.Background(), nil)
@@ -241,7 +249,7 @@ func newWorld(t testing.TB, tweaks ...func(*tweak)) *world {
 		}})
 	closeSchedules := w.startSchedules(log)
 	w.openJournal(values, log)
-	api, err := httpapi.New(httpapi.Options{Journal: w.runs, Runs: tw.runs, Schedules: w.poller, Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
+	api, err := httpapi.New(httpapi.Options{Library: w.library, Checker: w.checker, Engine: w.engine, Journal: w.runs, Runs: tw.runs, Schedules: w.poller, Tables: w.tables, Store: w.store, Vault: w.vault, Source: w.src, Upstream: calls, Book: w.book, Gate: gate, Flows: w.flows, BaseURL: w.url, Values: values, Version: "test", Log: log})
 	must(err)
 	w.api = api
 	base, err := url.Parse(w.url)

@@ -60,8 +60,11 @@ func TestS61_every_endpoint_holds_every_key_to_its_scopes(t *testing.T) {
 	want["POST /api/v1/schedules/{name}/pause"], want["POST /api/v1/schedules/{name}/resume"] = "admin", "admin"
 	want["GET /api/v1/runs"], want["GET /api/v1/runs/{id}"], want["GET /api/v1/runs/{id}/journal"] = "read", "read", "read"
 	want["POST /api/v1/runs/{id}/cancel"], want["POST /api/v1/runs/{id}/retry"] = "run:{name}", "run:{name}"
+	want["POST /api/v1/import"], want["PATCH /api/v1/workflows/{name}"], want["POST /api/v1/workflows/{name}/publish"] = "admin", "admin", "admin"
+	want["GET /api/v1/workflows/{name}/versions"], want["GET /api/v1/workflows/{name}/versions/{number}/file"] = "read", "admin"
+	want["GET /api/v1/workflows/{name}/diff"], want["POST /api/v1/workflows/{name}/run"] = "admin", "run:{name}"
 	runs := map[string]string{"GET": w.begin(run.Start{Name: "yy"}).ID(), "POST": w.begin(run.Start{Name: "zz"}).ID()}
-	for _, k := range []string{"providers", "clients", "webhooks", "schedules"} {
+	for _, k := range []string{"providers", "clients", "webhooks", "schedules", "workflows"} {
 		want["GET /api/v1/"+k], want["GET /api/v1/"+k+"/{name}"] = "read", "read"
 		want["PUT /api/v1/"+k+"/{name}"], want["DELETE /api/v1/"+k+"/{name}"] = "admin", "admin"
 	}
@@ -84,7 +87,7 @@ func TestS61_every_endpoint_holds_every_key_to_its_scopes(t *testing.T) {
 	}
 	for op, scope := range got {
 		method, path, _ := strings.Cut(op, " ")
-		path = strings.NewReplacer("{name}", "zz", "{id}", "zz").Replace(path)
+		path = strings.NewReplacer("{name}", "zz", "{id}", "zz", "{number}", "1").Replace(path)
 		if strings.Contains(op, "/runs/") {
 			path = strings.Replace(path, "/zz", "/"+runs[method], 1)
 		}

@@ -87,6 +87,8 @@ type Update struct {
 	// a delete. It is nil for other kinds, and for a connection whose parts were
 	// unreadable when it was deleted.
 	Definition *freshet.Definition
+	// Again marks a resource that somebody wanted written once more as it is.
+	Again bool
 }
 
 // A Book keeps resources: it applies, exports and deletes them, and reads the

@@ -2,6 +2,8 @@ package resource
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"reflect"
 	"regexp"
 	"unicode/utf8"
@@ -83,6 +85,49 @@ func (b *Book) Workflow(ctx context.Context, name string) (*freshet.Workflow, st
 		return nil, "", err
 	}
 	return v.(*freshet.Workflow), row.ID, nil
+}
+
+// WorkflowAgain writes a workflow as it is once more, so that it gets a new
+// version. The error wraps freshet.ErrNotFound.
+func (b *Book) WorkflowAgain(ctx context.Context, name string) error {
+	k := Key{kindWorkflow, name}
+	effect := Effect{k, Changed}
+	for range attempts {
+		epoch, err := b.store.Resource(ctx, epochKey.Kind, epochKey.Name)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		row, err := b.row(ctx, k)
+		if err != nil {
+			return err
+		}
+		secrets, err := b.open(row)
+		if err != nil {
+			return err
+		}
+		err = b.store.Change(ctx, func(c *store.Change) error {
+			if err := moveOn(c, epoch); err != nil {
+				return err
+			}
+			row.Revision++
+			if err := b.seal(&row, secrets); err != nil {
+				return err
+			}
+			if err := c.Put(row); err != nil || b.o.Written == nil {
+				return err
+			}
+			return b.o.Written(c, Update{Effect: effect, ID: row.ID, Again: true})
+		})
+		if errors.Is(err, store.ErrStale) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", k, err)
+		}
+		b.changed([]Effect{effect})
+		return nil
+	}
+	return ErrBusy
 }
 
 // WorkflowIn reads the workflow that a write is about, within its transaction.

@@ -23,6 +23,7 @@ type world struct {
 	t     *testing.T
 	db    *store.Store
 	vault *vault.Vault
+	again bool
 }
 
 func newWorld(t *testing.T, cache int) *world {
@@ -38,7 +39,7 @@ func newWorld(t *testing.T, cache int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{library.New(library.Options{Store: db, Sealer: v, CacheSize: cache}), t, db, v}
+	return &world{library.New(library.Options{Store: db, Sealer: v, CacheSize: cache}), t, db, v, false}
 }
 
 func file(name, id, tag string) string {
@@ -53,7 +54,7 @@ func (w *world) write(name, text string, change func(*freshet.Workflow)) {
 		change(d)
 	}
 	ctx := library.By(w.t.Context(), "key:ann")
-	if err := w.db.Change(ctx, func(c *store.Change) error { return w.Write(c, "id of "+name, name, d) }); err != nil {
+	if err := w.db.Change(ctx, func(c *store.Change) error { return w.Write(c, "id of "+name, name, d, w.again) }); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := w.Changed(w.t.Context()); err != nil {
@@ -112,8 +113,10 @@ func TestVersions(t *testing.T) {
 	if err != nil || old.Definition.Activities[0].DisplayName != "1" || old.Published {
 		t.Errorf("a run of version 1 goes on with %+v %v", old, err)
 	}
-	if n, err := w.Republish(ctx, "Call me"); err != nil || n != 3 || w.at("Call me") != "3 of 3" {
-		t.Errorf("republished: %d %v %s", n, err, w.at("Call me"))
+	w.again = true
+	w.write("Call me", file("2", "def", "day"), publish)
+	if got := w.at("Call me"); got != "3 of 3" {
+		t.Errorf("published again: %s", got)
 	}
 	if _, b, err := w.File(ctx, "Call me", 1); err != nil || string(b) != file("1", "def", "night") {
 		t.Errorf("file of version 1: %s %v", b, err)

@@ -33,9 +33,10 @@ func By(ctx context.Context, who string) context.Context {
 // Write makes a version of what was declared and publishes it if the
 // declaration says so, within the transaction that writes the declaration. A
 // declaration that differs from the newest version in publish alone publishes
-// that version. The definition must have been checked. Call Changed when the
-// transaction is durable.
-func (l *Library) Write(c *store.Change, id, name string, w *freshet.Workflow) error {
+// that version. With again there is a new version even if nothing is new, which
+// is what publishing a published workflow means. The definition must have been
+// checked. Call Changed when the transaction is durable.
+func (l *Library) Write(c *store.Change, id, name string, w *freshet.Workflow, again bool) error {
 	next, err := contentsOf(w)
 	if err != nil {
 		return fmt.Errorf("workflow %s: %w", name, err)
@@ -48,7 +49,7 @@ func (l *Library) Write(c *store.Change, id, name string, w *freshet.Workflow) e
 		if err != nil {
 			return fmt.Errorf("workflow %s: %w", name, err)
 		}
-		if last, err := l.unseal(row); err == nil && same(last, next) {
+		if last, err := l.unseal(row); err == nil && !again && same(last, next) {
 			if w.Publish && old.Published != old.Latest {
 				return c.PublishWorkflow(id, old.Latest)
 			}
@@ -59,45 +60,6 @@ func (l *Library) Write(c *store.Change, id, name string, w *freshet.Workflow) e
 		return err
 	}
 	return l.add(c, id, name, number, next, w.Publish)
-}
-
-// attempts bounds how often others may come first.
-const attempts = 8
-
-// Republish makes a new version with the content of the newest one and
-// publishes it, as the platform does with what is published already. It returns
-// the number of the version.
-func (l *Library) Republish(ctx context.Context, name string) (int, error) {
-	w, err := l.Get(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	number := int64(0)
-	again := func(c *store.Change) error {
-		w, err := c.Workflow(w.ID)
-		if err != nil {
-			return err
-		}
-		row, err := c.WorkflowVersion(w.ID, w.Latest)
-		if err != nil {
-			return err
-		}
-		last, err := l.unseal(row)
-		if err != nil {
-			return err
-		}
-		number = w.Latest + 1
-		return l.add(c, w.ID, name, number, last, true)
-	}
-	for range attempts {
-		if err = l.o.Store.Change(ctx, again); !errors.Is(err, store.ErrStale) {
-			break
-		}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("publish workflow %s: %w", name, err)
-	}
-	return int(number), l.Changed(ctx)
 }
 
 // Remove forgets a workflow with all its versions, within the transaction that
