@@ -340,7 +340,7 @@ function clean() {
     if (g[k] !== baseValues[i] && !constant[k]) hidden(g, k, baseValues[i]);
   }
   for (i = 0; i < shared.length; i++) if (ObjectProto[shared[i]] !== sharedValues[i]) return false;
-  return ownKeys(ObjectProto).length === shared.length;
+  return true; // nothing can be added to it
 }
 
 const short = v => typeof v === "string" ? slice(v, 0, 2000) : "";

@@ -35,7 +35,7 @@ type Encoding int
 const (
 	Raw  Encoding = iota // as they are
 	HTML                 // for a page: WriteHttpResponse.Content with an HTML content type
-	JSON                 // escaped for inside a JSON string: bodies with a JSON content type
+	JSON                 // escaped between quotes, a whole JSON value elsewhere: bodies with a JSON content type
 )
 
 // EncodingFor returns the encoding for content of a media type.

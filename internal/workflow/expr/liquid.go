@@ -3,12 +3,14 @@ package expr
 import (
 	"container/list"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/osteele/liquid"
 	"github.com/osteele/liquid/expressions"
@@ -162,9 +164,10 @@ func (t *template) bind(f filter) func(v any, args ...any) (any, error) {
 	}
 }
 
-// out is what every value between braces goes through last.
-func (t *template) out(v any, _ ...any) (any, error) {
-	s := show(unwrap(v), t.key.encoding)
+// out is what every value between braces goes through last. An argument says
+// that it stands between quotes.
+func (t *template) out(v any, quoted ...any) (any, error) {
+	s := show(unwrap(v), t.key.encoding, len(quoted) > 0)
 	return s, t.now.spend(len(s) + 1)
 }
 
@@ -261,12 +264,19 @@ func rewrite(text string) (string, []string, error) {
 	at := 0
 	type mark struct{ at, from, to int } // of a loop's body
 	var bodies []mark
+	var said quotes
+	last := 0
 	for _, m := range token.FindAllStringSubmatchIndex(text, -1) {
+		said.read(text[last:m[0]])
+		last = m[1]
 		if m[2] >= 0 && verbatim == "" {
 			expression := text[m[2]:m[3]]
 			collect(expression)
 			b.WriteString(text[at:m[3]])
 			b.WriteString(" | " + outFilter)
+			if said.open {
+				b.WriteString(": 1")
+			}
 			at = m[3]
 			continue
 		}
@@ -305,17 +315,36 @@ func rewrite(text string) (string, []string, error) {
 	return out, slices.Compact(names), nil
 }
 
+// quotes follows the texts of a template that is JSON.
+type quotes struct{ open, escaped bool }
+
+func (q *quotes) read(text string) {
+	for i := range len(text) {
+		switch {
+		case q.escaped:
+			q.escaped = false
+		case text[i] == '\\':
+			q.escaped = q.open
+		case text[i] == '"':
+			q.open = !q.open
+		}
+	}
+}
+
 // show writes a value as the platform does.
-func show(v any, e Encoding) string {
+func show(v any, e Encoding, quoted bool) string {
 	if m, ok := v.(markup); ok {
 		return string(m)
+	}
+	if e == JSON && !quoted {
+		return valueInJSON(v)
 	}
 	var s string
 	switch v := v.(type) {
 	case []any:
 		var b strings.Builder
 		for _, x := range v {
-			b.WriteString(show(x, Raw))
+			b.WriteString(show(x, Raw, false))
 		}
 		s = b.String()
 	default:
@@ -328,6 +357,23 @@ func show(v any, e Encoding) string {
 		return encodeJSON(s)
 	}
 	return s
+}
+
+// valueInJSON writes a value where JSON wants a whole one: a text that is JSON
+// as it is, any other as a string, so that it cannot become two members.
+func valueInJSON(v any) string {
+	s, ok := v.(string)
+	switch {
+	case !ok && v != nil:
+		if t, ok := v.(time.Time); ok {
+			s = printLiquid(t)
+			break
+		}
+		return Print(v)
+	case strings.TrimSpace(s) == "", json.Valid([]byte(s)):
+		return s
+	}
+	return `"` + encodeJSON(s) + `"`
 }
 
 // markup is text that is not encoded any more.

@@ -222,6 +222,28 @@ func TestS54_SecretsAreHandles(t *testing.T) {
 	}
 }
 
+func TestValuesInJSON(t *testing.T) {
+	e := newEvaluator(t, expr.Services{})
+	r := sample()
+	r.variables["body"] = `{"a": [1]}`
+	r.variables["inject"] = `1, "admin": true`
+	for _, c := range []struct{ text, want string }{
+		{`{{ Variables.body }}`, `{"a": [1]}`},
+		{`{"x": {{ Variables.obj }}, "n": {{ Variables.n }}, "t": {{ Variables.text }}, "at": {{ Variables.at }}}`,
+			`{"x": {"a":{"b":"deep"}}, "n": 3, "t": "a'b \"c\"", "at": "2026-01-02 03:04:05Z"}`},
+		{`{"x": {{ Variables.inject }}}`, `{"x": "1, \"admin\": true"}`},
+		{`{"x": "{{ Variables.inject }}", "y\"": "{{ Variables.text }}", "z": {{ Variables.list }}}`, `{"x": "1, \"admin\": true", "y\"": "a'b \"c\"", "z": [1,2]}`},
+		{`{"x": [{% for i in Variables.list %}"{{ i }}{{ Variables.text }}"{% unless forloop.last %},{% endunless %}{% endfor %}]}`, `{"x": ["1a'b \"c\"","2a'b \"c\""]}`},
+		{`{"x": {{ Variables.text | raw }}}`, `{"x": a'b "c"}`},
+		{`{"x": {{ Variables.nobody | json }}}`, `{"x": null}`},
+	} {
+		got, err := e.Eval(t.Context(), r, workflow.Liquid, c.text, expr.Field{Encoding: expr.JSON})
+		if err != nil || got != c.want {
+			t.Errorf("%s\n = %v, %v\nwant %s", c.text, got, err, c.want)
+		}
+	}
+}
+
 func TestTemplatesKeepNothing(t *testing.T) {
 	e := newEvaluator(t, expr.Services{})
 	for i, want := range []string{"3|", "3|"} {
