@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"os"
 	"testing"
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/store"
+	"github.com/freshet-dev/freshet/internal/store/postgres"
+	"github.com/freshet-dev/freshet/internal/store/postgres/pgtest"
 	"github.com/freshet-dev/freshet/internal/store/sqlite"
 	"github.com/freshet-dev/freshet/internal/vault"
 )
@@ -27,11 +30,39 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, ctx: t.Context(), dir: t.TempDir()}
-	var err error
-	if w.st, err = sqlite.Open(w.ctx, w.dir, sqlite.Options{}); err != nil {
+	dir := t.TempDir()
+	st, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	w := worldOver(t, st)
+	w.dir = dir
+	return w
+}
+
+// onPostgres is a world over a PostgreSQL database of its own; the test is
+// skipped where there is no such program.
+func onPostgres(t testing.TB) *world {
+	t.Helper()
+	st, err := postgres.Open(t.Context(), postgres.Options{URL: pgtest.Database(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return worldOver(t, st)
+}
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// both runs a test on both databases.
+func both(t *testing.T, fn func(t *testing.T, w *world)) {
+	t.Run("sqlite", func(t *testing.T) { fn(t, newWorld(t)) })
+	t.Run("postgres", func(t *testing.T) { fn(t, onPostgres(t)) })
+}
+
+func worldOver(t testing.TB, st *store.Store) *world {
+	t.Helper()
+	w := &world{t: t, ctx: t.Context(), st: st}
+	var err error
 	t.Cleanup(func() { w.st.Close() })
 	key := make([]byte, 32)
 	rand.Read(key)

@@ -25,7 +25,7 @@ var tableName = regexp.MustCompile(`^[\pL_0-9][\pL\pN _.-]{0,127}$`)
 // kept sealed.
 func ParseType(s string) (t Type, secret bool, err error) {
 	word := strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "", "/", "").Replace(s))
-	if n, err := strconv.Atoi(word); err == nil && n >= 0 && n < len(Types) {
+	if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil && n >= 0 && n < len(Types) {
 		return Types[n], false, nil
 	}
 	switch word {

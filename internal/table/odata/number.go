@@ -12,8 +12,8 @@ type Number struct {
 	Scale    int // 0 to 18
 }
 
-// maxDigits is how many digits fit into a Number whatever they are.
-const maxDigits = 18
+// maxScale is how many digits may come after the point.
+const maxScale = 18
 
 // parseNumber reads digits with a point at most, as "-12.50".
 func parseNumber(s string) (Number, bool) {
@@ -27,11 +27,8 @@ func parseNumber(s string) (Number, bool) {
 	}
 	fraction = strings.TrimRight(fraction, "0")
 	whole = strings.TrimLeft(whole, "0")
-	if len(whole)+len(fraction) > maxDigits {
-		// Nineteen digits fit if they are a whole number of 64 bits.
-		if fraction != "" {
-			return Number{}, false
-		}
+	if len(fraction) > maxScale {
+		return Number{}, false
 	}
 	if whole+fraction == "" {
 		return Number{}, true

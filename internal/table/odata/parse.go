@@ -20,6 +20,9 @@ func Parse(s string) (Expr, error) {
 	if len(s) > MaxLength {
 		return nil, &Error{At: MaxLength, Detail: fmt.Sprintf("a filter has at most %d bytes", MaxLength)}
 	}
+	if strings.IndexByte(s, 0) >= 0 {
+		return nil, &Error{At: 1, Detail: "a filter has no zero bytes"}
+	}
 	if !utf8.ValidString(s) {
 		return nil, &Error{At: 1, Detail: "this is not UTF-8 text"}
 	}
@@ -230,7 +233,7 @@ func (p *parser) operand() (Expr, error) {
 	case t.kind == tokNumber:
 		n, ok := parseNumber(t.text)
 		if !ok {
-			return nil, &Error{At: pos, Detail: "this number has more digits than are kept", Hint: fmt.Sprintf("%d are", maxDigits)}
+			return nil, &Error{At: pos, Detail: "this number has more digits than are kept", Hint: "18 are, whatever they are"}
 		}
 		return &Literal{Value: n, raw: t.text, pos: pos}, p.advance()
 	case t.kind == tokDate:
