@@ -228,6 +228,12 @@ type World interface {
 	Call(ctx context.Context, name string, args []any) (any, error)
 }
 
+// A Waiter is a World some of whose functions wait for something: a database,
+// a network, another script. A script in one of them leaves its slot to others.
+type Waiter interface {
+	Waits(name string) bool
+}
+
 // A Session is the scripts of one run, one after the other. It costs nothing
 // until the first. Sessions are not safe for concurrent use. Close it.
 type Session struct {
@@ -301,12 +307,10 @@ func (s *Session) Eval(ctx context.Context, p *Program, w World, limit time.Dura
 	if closed {
 		return nil, ErrClosed
 	}
-	select {
-	case e.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := e.enter(ctx); err != nil {
+		return nil, err
 	}
-	defer func() { <-e.slots }()
+	defer e.leave()
 
 	m := s.claim()
 	if m == nil {
@@ -324,6 +328,18 @@ func (s *Session) Eval(ctx context.Context, p *Program, w World, limit time.Dura
 	}
 	return v, err
 }
+
+// enter waits for a slot.
+func (e *Engine) enter(ctx context.Context) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) leave() { <-e.slots }
 
 // kinds is what the kernel knows of the platform's objects.
 func kinds() map[string][]string {

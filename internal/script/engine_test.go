@@ -137,6 +137,31 @@ func TestExtras(t *testing.T) {
 	}
 }
 
+// nested is a world whose function runs another script.
+type nested struct {
+	world
+	waits bool
+}
+
+func (n nested) Waits(string) bool { return n.waits }
+
+func TestAScriptInAScriptNeedsNoSecondSlot(t *testing.T) {
+	e := open(t, Options{Spare: -1, Slots: 1})
+	w := nested{waits: true, world: world{funcs: map[string]func([]any) (any, error){"inner": func([]any) (any, error) {
+		s := e.Open()
+		defer s.Close()
+		return eval(t, e, s, world{}, "20 + 1")
+	}}}}
+	s := e.Open()
+	defer s.Close()
+	if v, err := eval(t, e, s, w, `call("inner") * 2`); v != int64(42) || err != nil {
+		t.Errorf("= %v, %v", v, err)
+	}
+	if len(e.slots) != 0 {
+		t.Errorf("%d slots are taken at the end", len(e.slots))
+	}
+}
+
 func TestInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, err := New(Options{Prelude: testPrelude, Now: time.Now})

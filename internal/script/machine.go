@@ -300,12 +300,22 @@ func (m *machine) host(args []any) (any, error) {
 	if !m.watch.pause() {
 		return nil, errors.New("this evaluation is over")
 	}
-	v, err := m.world.Call(m.ctx, name, in)
+	v, err := m.call(name, in)
 	m.watch.resume()
 	if err != nil {
 		return nil, m.keep(err)
 	}
 	return m.encode(v)
+}
+
+// call calls a function of the world, without a slot if it waits.
+func (m *machine) call(name string, in []any) (any, error) {
+	if w, ok := m.world.(Waiter); ok && w.Waits(name) {
+		m.engine.leave()
+		// The slot is the caller's to give back, so it is taken again in any case.
+		defer func() { m.engine.slots <- struct{}{} }()
+	}
+	return m.world.Call(m.ctx, name, in)
 }
 
 func (m *machine) keep(err error) error {

@@ -152,6 +152,15 @@ func (w *world) Call(ctx context.Context, name string, args []any) (any, error) 
 	return pure(name, arg(0), arg(1))
 }
 
+// Waits names the functions that may take a while.
+func (w *world) Waits(name string) bool {
+	switch name {
+	case "processField", "getWorkflowDefinitionIdByName", "getWorkflowDefinitionIdByTag", "signalUrl":
+		return true
+	}
+	return false
+}
+
 // pure are the functions that need nothing of the run.
 func pure(name string, a, b any) (any, error) {
 	switch name {
