@@ -233,6 +233,33 @@ func TestChildFails(t *testing.T) {
 	})
 }
 
+// The child ends while its parent is on the way to wait for it.
+func TestChildEndsBeforeItsParentWaits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.define("child", `
+			a Mark
+			m Wait Key=k
+			f Finish ActivityOutput=late
+			a Done m
+			m Done f`)
+		w.define("parent", `
+			r Hasty
+			z Mark
+			r Done z`)
+		out := w.run("parent", nil)
+		w.is(run.Suspended, out)
+		w.settle(out.RunID)
+		w.ran("a m z")
+		if r := w.get(out.RunID); r.Status != run.Finished {
+			t.Errorf("the parent is %s", r.Status)
+		}
+		synctest.Wait()
+		if w.instances() != 0 {
+			t.Error("states stayed behind")
+		}
+	})
+}
+
 // What a parent knows to be secret is masked in its child's journal from the
 // first line on, and the other way round.
 func TestSecretsOfRelatives(t *testing.T) {
@@ -296,7 +323,7 @@ func TestRemoveRuns(t *testing.T) {
 			m Wait Key=k
 			a Done m`)
 		w.define("cleans", `
-			x RemoveWorkflowInstances WorkflowDefinitionName=All IncludeSuspended=true
+			x RemoveWorkflowInstances WorkflowDefinitionName=All IncludeSuspended=true IncludeRunning=true
 			y Mark
 			x Success y`)
 		w.define("parent", `r RunWorkflow WorkflowDefinitionId=cleans Mode=Blocking`)

@@ -212,6 +212,20 @@ func (w *world) specs() []activity.Spec {
 		{Type: "Answer", Run: func(_ context.Context, c *activity.Call) (activity.Result, error) {
 			return activity.Result{}, c.HTTP.Write(activity.Answer{Status: 200, Body: []byte("hello")})
 		}},
+		// Hasty runs a child that waits, and has it end before it waits itself.
+		{Type: "Hasty", Run: func(ctx context.Context, c *activity.Call) (activity.Result, error) {
+			if c.Resume != nil {
+				return activity.Result{}, nil
+			}
+			end, err := c.Run.Child(ctx, activity.ChildStart{Definition: "child", Mode: activity.Blocking})
+			if err != nil {
+				return activity.Result{}, err
+			}
+			if _, err := w.eng.Resume(ctx, Resumption{RunID: end.RunID, Kind: "test", Key: "k"}); err != nil {
+				return activity.Result{}, err
+			}
+			return activity.Result{Suspend: &activity.Bookmark{Kind: activity.WaitChild, Key: end.RunID}}, nil
+		}},
 		{Type: "Nap", Run: func(ctx context.Context, c *activity.Call) (activity.Result, error) {
 			time.Sleep(time.Second)
 			return activity.Result{}, nil

@@ -364,7 +364,12 @@ func TestLoopValues(t *testing.T) {
 			g Done c
 			f Done z`)
 		w.finished("flow", nil)
-		want := []string{"x,x,0,x", "0,0,0,0", "0,x,0,x", "y,y,1,y", "0,0,0,0", "0,y,1,y", "after false 0"}
+		w.define("parallel", `
+			p ParallelForEach Items=["x","y"]
+			a Mark Output:JavaScript=see
+			p Iterate a`)
+		w.finished("parallel", nil)
+		want := []string{"x,x,0,x", "0,0,0,0", "0,x,0,x", "y,y,1,y", "0,0,0,0", "0,y,1,y", "after false 0", "x,<nil>,<nil>,<nil>", "y,<nil>,<nil>,<nil>"}
 		if strings.Join(got, "|") != strings.Join(want, "|") {
 			t.Errorf("saw  %q\nwant %q", got, want)
 		}

@@ -199,6 +199,51 @@ func TestTimers(t *testing.T) {
 	})
 }
 
+// A timer that is due before the next look is not late.
+func TestTimerIsInTime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.define("flow", `
+			a Mark
+			t Timer Timeout=00:00:10
+			b Mark
+			a Done t
+			t Done b`)
+		time.Sleep(7 * time.Second)
+		w.run("flow", nil)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		w.ran("a b")
+	})
+}
+
+// Outputs that an author keeps in memory only are not stored.
+func TestTransientOutputs(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var seen []any
+		w.js("see", func(s expr.Scope) any {
+			a, _ := s.Activity("a")
+			b, _ := s.Activity("b")
+			seen = append(seen, a.Outputs["Output"], b.Outputs["Output"])
+			return nil
+		})
+		v := w.define("flow", `
+			a Mark Output=memory
+			b Mark Output=stored
+			s Mark Outcomes:JavaScript=see
+			m Wait Key=k
+			s2 Mark Outcomes:JavaScript=see
+			a Done b
+			b Done s
+			s Done m
+			m Done s2`)
+		v.Definition.Activities[0].Storage = map[string]string{"Output": "Transient"}
+		w.is(run.Finished, w.resume(w.run("flow", nil).RunID, "k", nil))
+		if show(seen) != "[memory stored <nil> stored]" {
+			t.Errorf("saw %v", seen)
+		}
+	})
+}
+
 // A timer that came due while nobody was there fires at the start.
 func TestTimerMissedWhileDown(t *testing.T) {
 	inWorld(t, func(w *world) {
