@@ -3,10 +3,10 @@
 //
 //	property ──Live──► syntax, text ──Eval──► value of a run ──Convert──► what the field takes
 //
-// The [Evaluator] is shared by all runs; a [Session] is one run's burst of
-// evaluations and holds the engine's virtual machine meanwhile. What an
-// expression may see and touch of its run is the [Scope], which the workflow
-// engine implements; what lies beyond the run are the [Services].
+// The [Evaluator] is shared by all runs; [Evaluator.Open] gives the evaluations
+// of one burst of a run a machine of their own. What an expression may see and
+// touch of its run is the [Scope], which the workflow engine implements; what
+// lies beyond the run are the [Services].
 //
 // An expression can at worst fail its own evaluation: time, memory, stack, and
 // the size of source, input and output are limited, no Go value is within reach,
