@@ -159,6 +159,7 @@ var reveals = map[string]string{
 	"internal/workflow/endpoint/":   "compares what a caller sends with what the Secret expression gave",
 	"internal/workflow/outbound/":   "sends what the Secret expression gave, and the token that GetAccessToken is asked for",
 	"internal/webhook/":             "signs with it",
+	"cmd/freshet/secrets.go":        "makes the header that the Secret expression OAuth2:NAME is",
 	"internal/table/apply.go":       "checks that the secrets of seeds are what their columns hold",
 	"internal/table/change.go":      "seals the secrets of seeds, as those of all rows",
 }

@@ -154,7 +154,7 @@ func (sh *cluster) follow(ctx context.Context, s *server, st *store.Store, v *va
 	sh.group, err = replica.Start(ctx, replica.Options{
 		Self: sh.self, Store: st, Bus: sh.db, Log: s.log,
 		Token:     s.source.Moved,
-		Resources: func(kind string, names []string) { s.heard(guard, kind, names) },
+		Resources: func(kind string, names []string) { s.heard(st, guard, kind, names) },
 		Keyring:   v.Reload,
 		Spilled:   func() int64 { return s.source.Gauges().Spilled },
 		Look: func(ctx context.Context) error {
@@ -238,15 +238,15 @@ func (sh *cluster) changed(st *store.Store, log *slog.Logger, kind string, names
 }
 
 // heard puts in force what another process has changed; kind "" is anything.
-func (s *server) heard(guard *dial.Guard, kind string, names []string) {
+func (s *server) heard(st *store.Store, guard *dial.Guard, kind string, names []string) {
 	if kind != "" {
 		s.Book.Invalidate(kind, names...)
-		s.changed(guard, kind, names)
+		s.changed(st, guard, kind, names)
 		return
 	}
 	s.Book.InvalidateAll()
 	for _, k := range []string{"network", "providers", "workflows"} {
-		s.changed(guard, k, nil)
+		s.changed(st, guard, k, nil)
 	}
 }
 

@@ -44,7 +44,11 @@ func (s *server) schedules(ctx context.Context, st *store.Store, sh *cluster, co
 		s.jobs = r
 	}
 	s.poller = schedule.New(schedule.Options{Store: st, Queue: s.jobs, Poll: sh.looks(), Timeout: firingMost, Scrub: scrub, Log: s.log,
-		Targets: map[string]schedule.Target{schedule.TargetRefresh: schedule.Refresh(renewer{s.source, st})},
+		Targets: map[string]schedule.Target{
+			schedule.TargetRefresh:  schedule.Refresh(renewer{s.source, st}),
+			schedule.TargetWorkflow: schedule.Workflow(starter{s}),
+			schedule.KindTrigger:    schedule.TargetFunc(s.fireTrigger),
+		},
 		Observe: func(f schedule.Fired) {
 			count.Fired(f.Target, f.Cause, string(f.Status), f.Missed, f.Late, f.Took)
 		}})

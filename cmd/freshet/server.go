@@ -42,6 +42,8 @@ import (
 	"github.com/freshet-dev/freshet/internal/vault"
 	"github.com/freshet-dev/freshet/internal/web"
 	"github.com/freshet-dev/freshet/internal/webhook"
+	"github.com/freshet-dev/freshet/internal/workflow/endpoint"
+	"github.com/freshet-dev/freshet/internal/workflow/engine"
 	"github.com/freshet-dev/freshet/internal/workflow/library"
 )
 
@@ -61,6 +63,9 @@ type server struct {
 	poller  *schedule.Poller
 	journal *runs.Journal
 	told    toldRuns
+	engine  *engine.Engine    // this and serves are there once works is true
+	serves  *endpoint.Handler // endpoints of workflows
+	works   atomic.Bool
 	failed  <-chan error  // a listener broke
 	deleted atomic.Bool   // rows that held secrets, since the last look
 	shred   chan struct{} // look now
@@ -149,7 +154,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		Workflows: checker,
 		Written:   s.written,
 		OnChange: func(kind string, names []string) {
-			s.changed(guard, kind, names)
+			s.changed(st, guard, kind, names)
 			sh.changed(st, s.log, kind, names)
 		},
 	}); err != nil {
@@ -200,7 +205,6 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	s.later("refresher", s.source.Close)
 	s.openJournal(st, values, c.keepRuns(), sh == nil, hooks.Nudge)
 	s.laterSchedules()
-
 	s.tend(v, st, guardian)
 
 	// Who may come in.
@@ -233,7 +237,11 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Shared: sh != nil, Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
-	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, BaseURL: s.URL,
+	if err := s.runWorkflows(house{Store: st, Vault: v, Dialer: guard, Upstream: up, Trail: trail, Gate: gate, Values: values, Base: base, Alone: sh == nil}); err != nil {
+		l.Close()
+		return nil, err
+	}
+	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine}, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
@@ -244,7 +252,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 
 	// The network, last in and first out. Probes are answered while the
 	// configuration is applied; /readyz says 200 when it is in force.
-	o := web.Options{Listener: l, BaseURL: base, API: api, Metrics: count.Handler(), Trace: tracing.Handler, Log: s.log,
+	o := web.Options{Listener: l, BaseURL: base, API: api, Endpoints: s.serves.Front, Metrics: count.Handler(), Trace: tracing.Handler, Log: s.log,
 		Proxy: proxy.New(proxy.Options{Upstream: up, Authorizer: gate, Recorder: gate, Connections: connections{s.source}})}
 	if c.MetricsListen != "" {
 		if o.MetricsListener, err = listen(c.MetricsListen); err != nil {
@@ -254,8 +262,17 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	}
 	site := web.Start(o)
 	s.failed = site.Failed()
-	s.later("network", func(ctx context.Context) error { api.Close(); return site.Shutdown(ctx) })
+	s.later("network", func(ctx context.Context) error {
+		api.Close()
+		// Requests that wait for a run end with it.
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.stopRuns(ctx) }()
+		return errors.Join(site.Shutdown(ctx), <-stopped)
+	})
 	if err := s.apply(ctx, c.Config); err != nil {
+		return nil, err
+	}
+	if err := s.startWorkflows(ctx, st); err != nil {
 		return nil, err
 	}
 	api.Ready()
@@ -395,13 +412,15 @@ func (s *server) tabled(c *store.Change, u resource.Update) error {
 }
 
 // changed tells everybody who caches resources.
-func (s *server) changed(guard *dial.Guard, kind string, names []string) {
+func (s *server) changed(st *store.Store, guard *dial.Guard, kind string, names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var err error
 	switch kind {
 	case "workflows":
-		err = s.library.Changed(ctx)
+		if err = s.library.Changed(ctx); err == nil {
+			err = s.published(ctx, st)
+		}
 	case "network":
 		err = s.network(ctx, guard)
 	case "connections":

@@ -8,6 +8,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/resource"
 	"github.com/freshet-dev/freshet/internal/store"
 	rows "github.com/freshet-dev/freshet/internal/table"
+	"github.com/freshet-dev/freshet/internal/workflow"
 	"github.com/freshet-dev/freshet/internal/workflow/activity"
 	"github.com/freshet-dev/freshet/internal/workflow/check"
 	"github.com/freshet-dev/freshet/internal/workflow/codec"
@@ -36,7 +37,19 @@ func (s *server) newChecker() *check.Checker {
 			_, err := s.Book.Get(ctx, resource.Key{Kind: "connections", Name: name})
 			return err == nil
 		},
+		Secret: func(ctx context.Context, reference string) bool {
+			return secrets{tables: s.tables, connections: connections{s.source}}.there(ctx, reference)
+		},
+		More: []func(context.Context, *workflow.Version) []workflow.Finding{s.endpointFindings, s.triggerFindings},
 	})
+}
+
+// endpointFindings says what is wrong with the endpoints of a version.
+func (s *server) endpointFindings(ctx context.Context, v *workflow.Version) []workflow.Finding {
+	if !s.works.Load() {
+		return nil
+	}
+	return s.serves.Check(ctx, v)
 }
 
 // columns lists the columns of a table; ok: there is one of the name.
