@@ -170,4 +170,4 @@ func kindName(s string) (kind, name string, err error) {
 	return kind, name, nil
 }
 
-var singular = map[string]string{"provider": "providers", "client": "clients", "connection": "connections", "webhook": "webhooks", "key": "keys", "table": "tables", "event": "events"}
+var singular = map[string]string{"provider": "providers", "client": "clients", "connection": "connections", "webhook": "webhooks", "schedule": "schedules", "key": "keys", "table": "tables", "workflow": "workflows", "event": "events"}

@@ -15,7 +15,7 @@ import (
 type getCmd struct {
 	remote `embed:""`
 	format `embed:""`
-	What   string `arg:"" name:"KIND[/NAME]" help:"connections, providers, clients, tables, webhooks, network, keys or audit."`
+	What   string `arg:"" name:"KIND[/NAME]" help:"connections, providers, clients, tables, workflows, webhooks, network, keys or audit."`
 	State  string `enum:",ok,uncertain,attention,misconfigured,reauth" default:"" placeholder:"STATE" help:"With connections: only those in this state."`
 }
 
@@ -46,6 +46,8 @@ func (c *getCmd) Run(e *env) error {
 		return c.connections(e, cl)
 	case kind == "tables":
 		return c.tables(e, cl)
+	case kind == "workflows":
+		return c.workflows(e, cl)
 	case kind == "keys":
 		return listKeys(e, cl, c.format)
 	case kind == "audit":

@@ -55,6 +55,8 @@ type cli struct {
 	Revoke  revokeCmd  `cmd:"" group:"use" help:"Revoke a token at the provider and forget it."`
 	Tokens  tokensCmd  `cmd:"" group:"use" help:"Token sets obtained elsewhere."`
 	Rows    rowsCmd    `cmd:"" group:"use" help:"Rows of tables: list, add, set, delete, import, export."`
+	Import  importCmd  `cmd:"" group:"use" help:"Bring workflows of other platforms, and say what of them carries over."`
+	Run     runCmd     `cmd:"" group:"use" help:"Run a workflow and print its output."`
 	Events  eventsCmd  `cmd:"" group:"use" help:"Look at what happened."`
 
 	Runs         runsCmd         `cmd:"" group:"operate" help:"What ran: list, show, follow, cancel, retry."`
@@ -68,9 +70,6 @@ type cli struct {
 	Doctor       doctorCmd       `cmd:"" group:"operate" help:"Check the installation and say what to do."`
 	Bench        benchCmd        `cmd:"" group:"operate" help:"Measure this binary on this machine."`
 	Version      versionCmd      `cmd:"" group:"operate" help:"Print the version."`
-
-	Import laterCmd `cmd:"" group:"later" help:"Foreign formats."`
-	Run    laterCmd `cmd:"" group:"later" help:"Run a workflow, script or button."`
 }
 
 // groups are the headings of --help, in order.
@@ -79,7 +78,6 @@ var groups = []kong.Group{
 	{Key: "declare", Title: "Say what there is"},
 	{Key: "use", Title: "Use a connection"},
 	{Key: "operate", Title: "Operate"},
-	{Key: "later", Title: "Not in this version"},
 	{Key: "server", Title: "Where the server is"},
 }
 
@@ -210,19 +208,6 @@ func report(e *env, err error) int {
 		fmt.Fprintln(e.stderr, "hint:", plain(hint))
 	}
 	return code
-}
-
-// laterCmd stands for commands that a later version has.
-type laterCmd struct {
-	Args []string `arg:"" optional:"" passthrough:""`
-}
-
-// Help gives the example that --help shows.
-func (laterCmd) Help() string { return "A later version has this command." }
-
-// Run says so.
-func (laterCmd) Run(*env) error {
-	return withHint(errors.New("this command is not in this version"), "freshet --help lists what is")
 }
 
 type versionCmd struct{}

@@ -96,6 +96,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("FRESHET_DATA", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("FRESHET_LISTEN", "127.0.0.1:0")
+			repo, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
+			e.Setenv("REPO", repo)
 			e.Values[stageKey{}] = &stage{}
 			return nil
 		},

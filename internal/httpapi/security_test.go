@@ -63,8 +63,15 @@ func TestS61_every_endpoint_holds_every_key_to_its_scopes(t *testing.T) {
 	want["POST /api/v1/import"], want["PATCH /api/v1/workflows/{name}"], want["POST /api/v1/workflows/{name}/publish"] = "admin", "admin", "admin"
 	want["GET /api/v1/workflows/{name}/versions"], want["GET /api/v1/workflows/{name}/versions/{number}/file"] = "read", "admin"
 	want["GET /api/v1/workflows/{name}/diff"], want["POST /api/v1/workflows/{name}/run"] = "admin", "run:{name}"
+	for _, op := range []string{"GET", "POST"} {
+		want[op+" /api/v1/tables/{table}/rows"] = map[string]string{"GET": "read", "POST": "admin"}[op]
+	}
+	for _, op := range []string{"GET", "PATCH", "PUT", "DELETE"} {
+		want[op+" /api/v1/tables/{table}/rows/{id}"] = map[bool]string{true: "read", false: "admin"}[op == "GET"]
+	}
+	want["GET /api/v1/tables/{table}/rows/{id}/history"] = "read"
 	runs := map[string]string{"GET": w.begin(run.Start{Name: "yy"}).ID(), "POST": w.begin(run.Start{Name: "zz"}).ID()}
-	for _, k := range []string{"providers", "clients", "webhooks", "schedules", "workflows"} {
+	for _, k := range []string{"providers", "clients", "webhooks", "schedules", "workflows", "tables"} {
 		want["GET /api/v1/"+k], want["GET /api/v1/"+k+"/{name}"] = "read", "read"
 		want["PUT /api/v1/"+k+"/{name}"], want["DELETE /api/v1/"+k+"/{name}"] = "admin", "admin"
 	}
@@ -87,7 +94,7 @@ func TestS61_every_endpoint_holds_every_key_to_its_scopes(t *testing.T) {
 	}
 	for op, scope := range got {
 		method, path, _ := strings.Cut(op, " ")
-		path = strings.NewReplacer("{name}", "zz", "{id}", "zz", "{number}", "1").Replace(path)
+		path = strings.NewReplacer("{name}", "zz", "{table}", "zz", "{id}", "zz", "{number}", "1").Replace(path)
 		if strings.Contains(op, "/runs/") {
 			path = strings.Replace(path, "/zz", "/"+runs[method], 1)
 		}

@@ -387,8 +387,8 @@ func workflowProblem(err error) *problem.Problem {
 	if e, ok := errors.AsType[*importer.UnsupportedError](err); ok {
 		return problem.New(http.StatusNotImplemented, "not-in-this-version", "Not in this version", e.Error())
 	}
-	if e, ok := errors.AsType[*workflow.SyntaxError](err); ok {
-		return problem.New(http.StatusUnprocessableEntity, "invalid-workflow", "The file is no workflow definition", e.Error())
+	if _, ok := errors.AsType[*workflow.SyntaxError](err); ok {
+		return problem.New(http.StatusUnprocessableEntity, "invalid-workflow", "The file is no workflow definition", err.Error())
 	}
 	switch {
 	case errors.Is(err, engine.ErrSingleton):

@@ -287,7 +287,7 @@ func draw(t *rapid.T) *workflow.Definition {
 
 func TestExamplesAreTidy(t *testing.T) {
 	for _, name := range []string{"call-my-api.json", "get-changing-access-token-authentication.json"} {
-		b, err := os.ReadFile("../../examples/world-of-workflows/" + name)
+		b, err := os.ReadFile("../../examples/world-of-workflows/definitions/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}

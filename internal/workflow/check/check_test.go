@@ -145,7 +145,7 @@ func TestReportOfTokenWorkflow(t *testing.T) {
 // The examples have none of the traps.
 func TestReportOfExamples(t *testing.T) {
 	for name, want := range map[string][]string{"call-my-api.json": {"unconnected"}, "get-changing-access-token-authentication.json": {"endpoint-open", "unconnected"}} {
-		b, err := os.ReadFile("../../../examples/world-of-workflows/" + name)
+		b, err := os.ReadFile("../../../examples/world-of-workflows/definitions/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,9 +153,25 @@ func TestReportOfExamples(t *testing.T) {
 		if got := codes(r); !reflect.DeepEqual(got, want) || len(r.Variables) > 0 {
 			t.Errorf("%s: %v %+v", name, got, r.Variables)
 		}
-		if strings.HasPrefix(name, "call") && (r.Inputs == nil || !reflect.DeepEqual(r.Inputs.Members, []string{"api", "content2", "method2"})) {
+		if name == "call-my-api.json" && (r.Inputs == nil || !reflect.DeepEqual(r.Inputs.Members, []string{"api", "content2", "method2"})) {
 			t.Errorf("inputs %+v", r.Inputs)
 		}
+	}
+}
+
+// The native one needs neither tables nor variables of its own.
+func TestReportOfNativeExample(t *testing.T) {
+	b, err := os.ReadFile("../../../examples/world-of-workflows/definitions/call-my-api-natively.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := map[string]string{"api": "input?.api", "method": "input?.method2", "content": "input?.content2"}
+	r := reportOf(t, b, workflow.Attachments{MapInput: in})
+	if r.Inputs == nil || !reflect.DeepEqual(r.Inputs.Members, []string{"api", "content2", "method2"}) {
+		t.Errorf("inputs %+v", r.Inputs)
+	}
+	if len(r.Findings) > 0 || len(r.Variables) > 0 || len(r.Tables) > 0 || r.Road.Kind != check.RoadNative || r.Activities != 3 || len(r.Used) != 1 || r.Used[0].Name != "example-api" {
+		t.Errorf("%+v", r)
 	}
 }
 

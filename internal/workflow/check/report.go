@@ -101,7 +101,7 @@ func (c *Checker) Report(ctx context.Context, v *workflow.Version, found []workf
 	}
 	slices.Sort(r.Attached)
 	r.Variables = neverSet(v, all)
-	r.Inputs = inputs(all)
+	r.Inputs = inputs(slices.Concat(all, c.mapped(v)))
 	r.Secrets = c.secrets(ctx, all)
 	r.Tables = c.tables(ctx, d, all)
 	r.Workflows = c.children(ctx, all)
@@ -115,6 +115,15 @@ func (c *Checker) Report(ctx context.Context, v *workflow.Version, found []workf
 // Errors reports whether something keeps the version from being published.
 func (r *Report) Errors() bool {
 	return slices.ContainsFunc(r.Findings, func(f workflow.Finding) bool { return f.Severity == workflow.Error })
+}
+
+// mapped are the expressions over the input that are attached.
+func (c *Checker) mapped(v *workflow.Version) (out []*text) {
+	for _, name := range sortedKeys(v.MapInput) {
+		out = append(out, &text{a: &workflow.Activity{DisplayName: "map_input"}, p: &workflow.Property{Name: name}, syntax: workflow.JavaScript, text: v.MapInput[name],
+			names: c.o.Reads(workflow.JavaScript, v.MapInput[name])})
+	}
+	return out
 }
 
 func inputs(all []*text) *Inputs {
@@ -134,6 +143,7 @@ func inputs(all []*text) *Inputs {
 	if len(in.Uses) == 0 {
 		return nil
 	}
+	slices.Sort(in.Members)
 	return in
 }
 
