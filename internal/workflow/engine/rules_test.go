@@ -274,6 +274,20 @@ func TestCompensation(t *testing.T) {
 		w.is(run.Finished, w.run("on purpose", nil))
 		w.ran("b1 b2 z u1")
 
+		w.define("beside", `
+			s Mark
+			c Compensable
+			b Mark
+			u Mark
+			boom Fault
+			s Done boom
+			s Done c
+			c Body b
+			c Compensate u
+			c Cancel u`)
+		w.is(run.Faulted, w.run("beside", nil))
+		w.ran("s b") // what failed does not come after it
+
 		w.define("none", `
 			a Mark
 			boom Fault
