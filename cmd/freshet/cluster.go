@@ -77,7 +77,11 @@ func (c *serveCmd) join(ctx context.Context, s *server, st *store.Store, v *vaul
 		o.Server, o.Timeline, o.Synced, err = db.Origin(ctx)
 		return o, err
 	})
-	v.Share(func() bool { return len(*sh.others.Load()) == 1 })
+	v.Share(func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return sh.count(ctx, st) == nil && len(*sh.others.Load()) == 1
+	})
 	s.log.Info("one of several", "replica", self.ID, "place", self.Place, "database", db.Place(), "pooled", db.Pooled())
 	return sh, nil
 }
