@@ -37,7 +37,8 @@ func newSample(t testing.TB) *sample {
 	dir := t.TempDir()
 	fill(t, dir)
 	s := &sample{world: newWorld(t, dir)}
-	scripts, err := script.New(script.Options{Prelude: expr.Prelude()})
+	// The limit is of time on the wall, and the machine may be busy.
+	scripts, err := script.New(script.Options{Prelude: expr.Prelude(), Time: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
