@@ -101,6 +101,13 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("REPO", repo)
+			// The exports of the documents where they are at hand, else our own like
+			// them.
+			samples := filepath.Join(repo, "internal", "workflow", "testdata")
+			if d := os.Getenv("FRESHET_DOCUMENTS"); d != "" {
+				samples = filepath.Join(d, "samples")
+			}
+			e.Setenv("SAMPLES", samples)
 			e.Values[stageKey{}] = &stage{}
 			return nil
 		},
@@ -123,7 +130,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	// emulator [JSON…]: starts a provider whose clients are changed as given;
 	// $EMULATOR is its address.
 	"emulator": func(ts *testscript.TestScript, neg bool, args []string) {
-		em, err := emulator.New(emulator.Options{})
+		em, err := emulator.New(emulator.Options{Paths: map[string]string{"/auth": "/login"}}) // where examples/world-of-workflows logs in
 		ts.Check(err)
 		base, err := em.Start("127.0.0.1:0")
 		ts.Check(err)

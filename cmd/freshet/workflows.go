@@ -32,6 +32,13 @@ func (s *server) newChecker() *check.Checker {
 			_, err := s.library.Published(ctx, name)
 			return err == nil
 		},
+		ID: func(ctx context.Context, name string) string {
+			w, err := s.library.Get(ctx, name)
+			if err != nil {
+				return "" // there is none, or the change itself will say what ails the store
+			}
+			return w.ID
+		},
 		Columns: s.columns,
 		Connection: func(ctx context.Context, name string) bool {
 			_, err := s.Book.Get(ctx, resource.Key{Kind: "connections", Name: name})

@@ -33,6 +33,9 @@ type Options struct {
 	Secret     func(ctx context.Context, reference string) bool                               // Type:Name resolves
 	Connection func(ctx context.Context, name string) bool                                    // there is one of the name
 
+	// ID is that of the workflow of a name, "" if there is none yet.
+	ID func(ctx context.Context, name string) string
+
 	// More says what other packages know of a version: endpoints, triggers.
 	More []func(ctx context.Context, v *workflow.Version) []workflow.Finding
 }
@@ -62,7 +65,11 @@ func (c *Checker) CheckWorkflow(ctx context.Context, name string, w *freshet.Wor
 	if err != nil {
 		return nil, err
 	}
-	return c.findings(ctx, &workflow.Version{Name: name, Definition: d, Attachments: a}, findings), nil
+	v := &workflow.Version{Name: name, Definition: d, Attachments: a}
+	if c.o.ID != nil {
+		v.ID = c.o.ID(ctx, name)
+	}
+	return c.findings(ctx, v, findings), nil
 }
 
 // findings adds to what reading the file found what its meaning has to be said
@@ -78,7 +85,7 @@ func (c *Checker) findings(ctx context.Context, v *workflow.Version, found []wor
 		for _, f := range more(ctx, v) {
 			// Whoever serves it knows better than its text tells.
 			found = slices.DeleteFunc(found, func(o workflow.Finding) bool {
-				return o.Code == "open-elsewhere" && o.ID == f.ID && o.Property == f.Property
+				return o.ID == f.ID && (o.Code == "open-elsewhere" && o.Property == f.Property || o.Code == "endpoint-open" && f.Code == "endpoint-key")
 			})
 			found = append(found, f)
 		}
