@@ -40,6 +40,8 @@ var sealedColumns = []struct {
 	{"table_secrets", "sealed", "CAST(row_id AS TEXT)", "version", freshet.Binding{Table: "table_rows", Column: "secrets"}},
 	{"workflow_versions", "sealed", "id", "number", freshet.Binding{Table: "workflow_versions", Column: "version"}},
 	{"instances", "state", "id", "revision", freshet.Binding{Table: "instances", Column: "state"}},
+	{"process_instances", "sealed", "id", "revision", freshet.Binding{Table: "process_instances", Column: "fields"}},
+	{"app_stores", "sealed", "id", "revision", freshet.Binding{Table: "app_stores", Column: "values"}},
 }
 
 // SealedAfter lists ciphertexts that do not begin with prefix, after a cursor.

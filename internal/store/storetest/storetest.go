@@ -32,8 +32,10 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"Resource", resources}, {"Record", records}, {"Key", keys}, {"Flow", flows}, {"Outbox", letters}, {"Sealed", sealed}, {"Replica", replicas},
 		{"Table", tables},
 		{"Workflow", workflows},
+		{"App", apps},
 		{"Run", runs},
 		{"Instance", instances},
+		{"Process", processes},
 		{"Timer", timers}, {"Job", jobs},
 	} {
 		t.Run(group.name, func(t *testing.T) {
