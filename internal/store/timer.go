@@ -163,6 +163,11 @@ func (c *Change) Timer(id string) (Timer, error) { return timer(c.ctx, c.tx, id)
 // PutTimer is Store.PutTimer within the change.
 func (c *Change) PutTimer(t Timer) error { return c.s.PutTimer(c.ctx, c.tx, t) }
 
+// DeleteTimersOf is Store.DeleteTimersOf within the change.
+func (c *Change) DeleteTimersOf(kind, ref string) error {
+	return c.s.DeleteTimersOf(c.ctx, c.tx, kind, ref)
+}
+
 // DeleteTimer is Store.DeleteTimer within the change.
 func (c *Change) DeleteTimer(id string) error { return c.s.DeleteTimer(c.ctx, c.tx, id) }
 
