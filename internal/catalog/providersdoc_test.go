@@ -147,6 +147,10 @@ func (anyEnv) Secret(string, string) (freshet.Secret, string, error) {
 	return freshet.Secret{}, "", errors.New("the documents name no files")
 }
 
+func (anyEnv) Document(_, path string) (string, error) {
+	return "", fmt.Errorf("there is no file %s", path)
+}
+
 // TestFilesAreResources decodes each file of the catalogue as a resource, which
 // is what a person does who copies one.
 func TestFilesAreResources(t *testing.T) {
