@@ -17,23 +17,32 @@ func TestOperating(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, of := range []struct {
-		what, file string
-		name       *regexp.Regexp
+		what, files string // in the files of these patterns
+		name        *regexp.Regexp
 	}{
 		{"environment variable", "cmd/freshet/serve.go", regexp.MustCompile("env:\"(FRESHET_[A-Z_]+)\"")},
-		{"metric", "internal/metrics/metrics.go", regexp.MustCompile(`"(freshet_[a-z_]+)"`)},
+		{"metric", "internal/metrics/*.go cmd/freshet/*.go", regexp.MustCompile(`"(freshet_[a-z_]+)"`)},
 		{"event", "internal/refresh/event.go", regexp.MustCompile(`= "([a-z_]+(?:\.[a-z_]+)?)"`)},
 	} {
-		src, err := os.ReadFile(filepath.Join(root, of.file))
-		if err != nil {
-			t.Fatal(err)
+		var files, names []string
+		for _, pattern := range strings.Fields(of.files) {
+			found, err := filepath.Glob(filepath.Join(root, pattern))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, found...)
 		}
-		var names []string
-		for _, m := range of.name.FindAllStringSubmatch(string(src), -1) {
-			names = append(names, m[1])
+		for _, path := range files {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range of.name.FindAllStringSubmatch(string(src), -1) {
+				names = append(names, m[1])
+			}
 		}
 		if len(names) < 5 {
-			t.Errorf("%s: found %d %ss, which cannot be all", of.file, len(names), of.what)
+			t.Errorf("%s: found %d %ss, which cannot be all", of.files, len(names), of.what)
 		}
 		for _, n := range names {
 			if !strings.Contains(string(page), "`"+n+"`") {
