@@ -173,7 +173,8 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	sender := grant.New(grant.Options{Transport: guard.Transport(dial.Token), Logger: s.log, Version: version,
 		Mutual: func(c tls.Certificate) http.RoundTripper { return guard.Mutual(dial.Token, c) }})
 	tell := &observers{}
-	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe, Now: failpoint.Now})
+	own := newRoutines(s)
+	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Routine: own.refresh, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe, Now: failpoint.Now})
 	trail := audit.New(audit.Options{Store: st, Hasher: v, Strict: c.Audit == "strict", Log: s.log})
 	s.later("audit", trail.Close)
 	count := metrics.New(metrics.Options{Version: version, Gauges: s.source.Gauges, Count: st.CountTokens,
@@ -275,6 +276,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	if err := s.startWorkflows(ctx, st); err != nil {
 		return nil, err
 	}
+	own.begin()
 	api.Ready()
 	if err := s.startSchedules(ctx); err != nil {
 		return nil, err

@@ -244,8 +244,11 @@ func (v *view) seed() freshet.Secret {
 
 // ask sends, through the connection's own routine if it has one.
 func (s *Source) ask(ctx context.Context, v *view, a grant.Ask) grant.Outcome {
-	if by := v.def.Connection.Refresh.By; by != "" && s.o.Routine != nil {
-		return s.o.Routine(ctx, v.def, by, v.tok)
+	if by := v.def.Connection.Refresh.By; by != "" {
+		if s.o.Routine == nil {
+			return grant.Outcome{Err: &grant.Error{Class: grant.Misconfigured, Code: "no_routines", Detail: "nothing here runs refresh routines"}}
+		}
+		return s.o.Routine(context.WithValue(ctx, within{}, v.def.Connection.Name), v.def, by, v.tok)
 	}
 	return s.o.Asker.Ask(ctx, v.def, a)
 }
@@ -254,4 +257,17 @@ func (s *Source) ask(ctx context.Context, v *view, a grant.Ask) grant.Outcome {
 // token's, of a grant that can log in again by itself.
 func (c *Conn) withoutRefreshToken(v *view, err *grant.Error) bool {
 	return err.Class == grant.Permanent && v.tok != nil && !v.tok.Refresh.IsZero() && !v.def.Connection.Grant.Interactive() && v.def.Connection.Refresh.By == ""
+}
+
+// within is the key under which a context says whose refresh routine it is of.
+type within struct{}
+
+// errWithin is what a routine gets that asks for its own connection's next
+// token: it would wait for itself.
+func (c *Conn) errWithin(ctx context.Context) error {
+	if name, _ := ctx.Value(within{}).(string); name != c.name {
+		return nil
+	}
+	return &freshet.StateError{Name: c.name, State: freshet.StateMisconfigured, Reason: "routine_needs_itself",
+		Detail: "its own refresh routine asks for its token; the routine finds the credentials in its input"}
 }

@@ -20,6 +20,9 @@ type flight struct {
 // must have started after the call, so that callers who arrive while one is
 // under way share the one after it. A caller that leaves ends nothing.
 func (c *Conn) join(ctx context.Context, v *view, cause Cause) (*view, error) {
+	if err := c.errWithin(ctx); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	f := c.flight
 	switch {

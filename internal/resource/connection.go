@@ -22,13 +22,14 @@ func connections() Kind {
 			reflect.TypeFor[freshet.Injections](): {One: true},
 		},
 		Refs: func(cn *freshet.Connection) []Ref {
+			refs := routineRefs(cn.Refresh.By)
 			if cn.Client != "" {
-				return []Ref{{Key{kindClient, cn.Client}, "client"}}
+				return append(refs, Ref{Key{kindClient, cn.Client}, "client"})
 			}
 			if cn.Provider != "" {
-				return []Ref{{Key{kindProvider, cn.Provider}, "provider"}}
+				return append(refs, Ref{Key{kindProvider, cn.Provider}, "provider"})
 			}
-			return nil
+			return refs
 		},
 		Check: checkConnection,
 	})
@@ -263,13 +264,26 @@ var (
 	injectionValues = []string{"access_token", "scheme", "session", "answer", "client_id", "uuid"}
 )
 
+// routineRefs is what an own refresh routine is made of; none if by does not
+// read.
+func routineRefs(by string) []Ref {
+	kind, name, _ := strings.Cut(by, ":")
+	switch app, function, _ := strings.Cut(name, "."); {
+	case kind == "workflow" && name != "":
+		return []Ref{{Key{kindWorkflow, name}, "refresh.by"}}
+	case kind == "script" && app != "" && strings.Count(function, ".") == 1:
+		return []Ref{{Key{"apps", app}, "refresh.by"}}
+	}
+	return nil
+}
+
 func checkPolicy(c *Check, p *freshet.Policy) {
 	if err := p.Check(); err != nil {
 		field, text, _ := strings.Cut(err.Error(), ": ")
 		c.Fault("refresh."+field, "%s", text)
 	}
-	if p.By != "" {
-		c.Fault("refresh.by", "own refresh routines are not in this version of freshet")
+	if p.By != "" && len(routineRefs(p.By)) == 0 {
+		c.Fault("refresh.by", "is workflow:NAME or script:APP.OBJECT.FUNCTION, not %q", p.By)
 	}
 	if p.Has(freshet.EveryUse) && p.Has(freshet.BeforeExpiry) && len(p.When) > 0 {
 		c.Warn("refresh.when", "every_use refreshes for each call: before_expiry adds nothing to it")
