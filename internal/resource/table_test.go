@@ -116,7 +116,7 @@ func TestTables(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
-	t.Run("cap016 rows are seeds: what somebody changed stays, what somebody deleted comes back", func(t *testing.T) {
+	t.Run("rows are seeds: what somebody changed stays, what somebody deleted comes back", func(t *testing.T) {
 		w := newTableWorld(t)
 		w.must(settings)
 		s := w.tables.As("key:a#1")

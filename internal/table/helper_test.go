@@ -24,6 +24,7 @@ type world struct {
 	st  *store.Store
 	dir string
 	run *Session // sees secrets
+	key freshet.Secret
 	// told are the secrets that the run was told of.
 	told []string
 }
@@ -62,18 +63,32 @@ func both(t *testing.T, fn func(t *testing.T, w *world)) {
 func worldOver(t testing.TB, st *store.Store) *world {
 	t.Helper()
 	w := &world{t: t, ctx: t.Context(), st: st}
-	var err error
 	t.Cleanup(func() { w.st.Close() })
 	key := make([]byte, 32)
 	rand.Read(key)
-	v, err := vault.Open(w.ctx, w.st, vault.MasterKeyText("the test", freshet.NewSecret(base64.StdEncoding.EncodeToString(key))))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.key = freshet.NewSecret(base64.StdEncoding.EncodeToString(key))
+	w.open()
+	return w
+}
+
+// open makes tables over the store.
+func (w *world) open() {
+	w.t.Helper()
+	v, err := vault.Open(w.ctx, w.st, vault.MasterKeyText("the test", w.key))
+	w.ok(err)
 	w.Tables = New(Options{Store: w.st, Sealer: v})
 	w.Session = w.As("key:test#1")
 	w.run = w.ForRun("run:1", func(v ...string) { w.told = append(w.told, v...) })
-	return w
+}
+
+// restart closes the database and opens it again, as a server that starts does.
+func (w *world) restart() {
+	w.t.Helper()
+	w.ok(w.st.Close())
+	var err error
+	w.st, err = sqlite.Open(w.ctx, w.dir, sqlite.Options{})
+	w.ok(err)
+	w.open()
 }
 
 func (w *world) ok(err error) {
