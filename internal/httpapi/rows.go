@@ -62,7 +62,7 @@ func (a *API) rowEndpoints() {
 
 	a.handle(huma.Operation{OperationID: "insert-rows", Method: http.MethodPost, Path: path, Summary: "Insert or import rows", Tags: tags, MaxBodyBytes: maxImport,
 		Description: "An object is one row, and is answered with it. A list, or CSV with a line of column names, is an import: all rows or none. With key, rows that have the same value in that column are changed instead; so are those that give their ObjectId.",
-		Parameters: []*huma.Param{tableParam, in("query", "key", "The column that tells rows apart.", text), in("query", "add_columns", "true: columns that are not there are made.", &huma.Schema{Type: huma.TypeBoolean})},
+		Parameters:  []*huma.Param{tableParam, in("query", "key", "The column that tells rows apart.", text), in("query", "add_columns", "true: columns that are not there are made.", &huma.Schema{Type: huma.TypeBoolean})},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{row, list}}}, "text/csv": {Schema: text}}},
 		Responses: map[string]*huma.Response{"201": {Description: "The row.", Content: map[string]*huma.MediaType{"application/json": {Schema: row}}},
 			"200": {Description: "What became of the rows.", Content: map[string]*huma.MediaType{"application/json": object(map[string]*huma.Schema{"inserted": number, "updated": number, "unchanged": number})}}}},
