@@ -140,6 +140,8 @@ type anything struct{ given }
 
 func (anything) Env(name string) (string, bool) { return "value-of-" + name, true }
 
+func (anything) Document(_, path string) (string, error) { return "the file " + path, nil }
+
 var fenced = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 
 // TestPages decodes every resource that the documentation shows. Blocks in

@@ -98,6 +98,25 @@ func TestNative(t *testing.T) {
 	}
 }
 
+// The page about the spelling shows nothing that does not read.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/workflows.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(workflow:.*?)```").FindAllSubmatch(page, -1) {
+		n++
+		d, findings := parse(t, m[1])
+		if len(findings) > 0 || len(d.Activities) != 5 || len(d.Edges) != 4 || d.Variables["limit"] != int64(50) {
+			t.Errorf("%d activities, %d edges, findings %v", len(d.Activities), len(d.Edges), findings)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d definitions on the page", n)
+	}
+}
+
 func TestNativeFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"workflow: x\ntitel: y\nactivities: {a: {type: X}}":                        "titel is not a field; the fields are workflow, id, title",

@@ -296,3 +296,28 @@ func TestReferences(t *testing.T) {
 		t.Errorf("%+v %+v %+v", r.Workflows, r.Inputs, r.Road)
 	}
 }
+
+// Whatever is read can be reported on.
+func FuzzReport(f *testing.F) {
+	for _, name := range []string{"call-my-api.json", "get-changing-access-token-authentication.json"} {
+		b, err := os.ReadFile("../testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte("workflow: x\nactivities: {a: {type: If, with: {Condition: !js \"a\"}, next: {x: a}}}"))
+	c := checker()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, found, err := workflow.Parse(b)
+		if err != nil {
+			return
+		}
+		r := c.Report(t.Context(), &workflow.Version{Name: d.Name, Definition: d}, found)
+		for _, f := range r.Findings {
+			if f.What == "" || f.Code == "" {
+				t.Errorf("a finding without words: %+v", f)
+			}
+		}
+	})
+}
