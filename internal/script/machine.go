@@ -402,14 +402,25 @@ func number(f float64) any {
 type Undefined struct{}
 
 // A watch interrupts a machine when its script has run too long. Time spent in
-// host functions does not count. The engine forgets an interrupt whenever it is
-// called anew, so the watch repeats it until the evaluation ends.
+// host functions does not count, nor does time in which it waited for a
+// processor behind other scripts: one that has hardly begun is given more. The
+// engine forgets an interrupt whenever it is called anew, so the watch repeats
+// it until the evaluation ends.
+//
+// What counts is the processor's time, so that a script is not punished for the
+// load of the machine: of the process, because threads have none of their own
+// here, shared between the scripts that run. The wall's clock ends an evaluation
+// that gets no processor at all.
 type watch struct {
 	mu    sync.Mutex
 	m     *machine // nil: nothing runs
 	timer *time.Timer
 	begun time.Time
+	cpu   time.Duration // spent when it began
+	hard  time.Time     // the end, whatever the processor did
 	left  time.Duration
+	limit time.Duration
+	more  int           // how often it may still be given more time
 	away  bool          // in a host function, which ends by its context
 	over  bool          // interrupted
 	ended time.Time     // when
@@ -419,13 +430,15 @@ type watch struct {
 const (
 	again = 5 * time.Millisecond // how soon an interrupt is repeated
 	grace = time.Second          // after which the caller does not wait any longer
+	slack = 10                   // how many times the limit the wall's clock may show
 )
 
 // start begins an evaluation. The channel closes when it will not end.
 func (w *watch) start(m *machine, limit time.Duration) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.m, w.left, w.begun, w.over = m, limit, time.Now(), false
+	w.m, w.left, w.begun, w.cpu, w.over = m, limit, time.Now(), spent(), false
+	w.hard = w.begun.Add(slack * limit)
 	w.lost = make(chan struct{})
 	if w.timer == nil {
 		w.timer = time.AfterFunc(limit, w.expire)
@@ -438,9 +451,21 @@ func (w *watch) start(m *machine, limit time.Duration) <-chan struct{} {
 func (w *watch) expire() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.m != nil && (w.over || time.Since(w.begun) >= w.left) {
-		w.interruptLocked()
+	if w.m == nil || w.away && !w.over {
+		return
 	}
+	if left := w.left - w.usedLocked(); !w.over && left > 0 && time.Now().Before(w.hard) {
+		w.timer.Reset(max(left, again))
+		return
+	}
+	w.interruptLocked()
+}
+
+// usedLocked is how much of its time the script has had since it began, or went
+// on, at most.
+func (w *watch) usedLocked() time.Duration {
+	share := (spent() - w.cpu) / time.Duration(max(1, len(w.m.engine.slots)))
+	return min(share, time.Since(w.begun))
 }
 
 func (w *watch) interrupt() {
@@ -473,7 +498,7 @@ func (w *watch) pause() bool {
 		return false
 	}
 	w.timer.Stop()
-	w.left -= time.Since(w.begun)
+	w.left -= w.usedLocked()
 	w.away = true
 	return true
 }
@@ -485,7 +510,8 @@ func (w *watch) resume() {
 	if w.over {
 		return
 	}
-	w.begun = time.Now()
+	w.hard = w.hard.Add(time.Since(w.begun)) // at most: what came before the pause is given again
+	w.begun, w.cpu = time.Now(), spent()
 	w.timer.Reset(max(w.left, 0))
 }
 
