@@ -341,9 +341,6 @@ func (e *Engine) enter(ctx context.Context) error {
 
 func (e *Engine) leave() { <-e.slots }
 
-// crowded reports whether several scripts run.
-func (e *Engine) crowded() bool { return len(e.slots) > 1 }
-
 // kinds is what the kernel knows of the platform's objects.
 func kinds() map[string][]string {
 	out := map[string][]string{}

@@ -43,17 +43,6 @@ func at[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
 // be called from any goroutine while the machine is open.
 func (i inner) hurry() { atomic.StoreInt32(&at[lib.TJSContext](i.context).Finterrupt_counter, 0) }
 
-const plenty = 1 << 30 // steps; more than any limit of time has room for
-
-// count begins to count steps, with the counter by which the engine knows when to
-// look for an interrupt: hurry is what has it look.
-func (i inner) count() { atomic.StoreInt32(&at[lib.TJSContext](i.context).Finterrupt_counter, plenty) }
-
-// counted returns how many steps there were since count.
-func (i inner) counted() int {
-	return plenty - int(atomic.LoadInt32(&at[lib.TJSContext](i.context).Finterrupt_counter))
-}
-
 // jobs runs the jobs that promises wait for until there are none, or stop says
 // so. What a job throws is in its promise, or nobody's.
 func (i inner) jobs(stop func() bool) {

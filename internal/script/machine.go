@@ -402,10 +402,8 @@ func number(f float64) any {
 type Undefined struct{}
 
 // A watch interrupts a machine when its script has run too long. Time spent in
-// host functions does not count, nor does time in which it waited for a
-// processor behind other scripts: one that has hardly begun is given more. The
-// engine forgets an interrupt whenever it is called anew, so the watch repeats
-// it until the evaluation ends.
+// host functions does not count. The engine forgets an interrupt whenever it is
+// called anew, so the watch repeats it until the evaluation ends.
 //
 // What counts is the processor's time, so that a script is not punished for the
 // load of the machine: of the process, because threads have none of their own
@@ -419,8 +417,6 @@ type watch struct {
 	cpu   time.Duration // spent when it began
 	hard  time.Time     // the end, whatever the processor did
 	left  time.Duration
-	limit time.Duration
-	more  int           // how often it may still be given more time
 	away  bool          // in a host function, which ends by its context
 	over  bool          // interrupted
 	ended time.Time     // when
