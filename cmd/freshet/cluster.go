@@ -169,11 +169,17 @@ func (sh *cluster) follow(ctx context.Context, s *server, st *store.Store, v *va
 		return err
 	}
 	s.later("replicas", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
 		err := sh.group.Close(ctx)
 		if s.source.Gauges().Spilled == 0 {
 			err = errors.Join(err, st.Discharge(ctx, sh.self.ID))
 		}
-		return err
+		if err != nil {
+			// The others find out by themselves.
+			s.log.Warn("the other replicas were not told that this one stops", "error", err)
+		}
+		return nil
 	})
 	return nil
 }
