@@ -118,10 +118,8 @@ func (l *Library) load(ctx context.Context) (*index, error) {
 			}
 			x.list = append(x.list, e)
 			x.name[w.Name], x.id[w.ID] = e, e
-			if w.Published > 0 {
-				first(x.definitionID, w.DefinitionID, e)
-				first(x.tag, w.Tag, e)
-			}
+			first(x.definitionID, w.DefinitionID, e) // blank while nothing is published
+			first(x.tag, w.Tag, e)
 			after = w.Name
 		}
 		if len(rows) < page {
