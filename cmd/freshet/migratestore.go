@@ -12,7 +12,7 @@ import (
 )
 
 type migrateStoreCmd struct {
-	From          string `required:"" placeholder:"STORE" help:"What to move: a data directory, or postgres://…"`
+	From          string `required:"" placeholder:"STORE" help:"What to move: a data directory, or postgres://… of a database."`
 	To            string `required:"" placeholder:"STORE" help:"Where to: the other of the two, empty."`
 	MasterKeyFile string `env:"FRESHET_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key of the store; without it DIR/master.key."`
 }
