@@ -41,6 +41,8 @@ var sealedColumns = []struct {
 	{"workflow_versions", "sealed", "id", "number", freshet.Binding{Table: "workflow_versions", Column: "version"}},
 	{"instances", "state", "id", "revision", freshet.Binding{Table: "instances", Column: "state"}},
 	{"process_instances", "sealed", "id", "revision", freshet.Binding{Table: "process_instances", Column: "fields"}},
+	{"component_messages", "sealed", "id", "0", freshet.Binding{Table: "component_messages", Column: "message"}},
+	{"component_snapshots", "sealed", "id", "revision", freshet.Binding{Table: "component_snapshots", Column: "snapshot"}},
 	{"app_stores", "sealed", "id", "revision", freshet.Binding{Table: "app_stores", Column: "values"}},
 }
 

@@ -191,12 +191,15 @@ func TestF73_a_large_database(t *testing.T) {
 		return b
 	}
 	// The root page of the tokens, which SQLite knows by its number.
-	var root, index int
+	var root, index, aside int
 	st := mustOpen(t, place(t, whole, nil), large)
 	if err := st.DB().Read().QueryRow(t.Context(), `SELECT rootpage FROM sqlite_schema WHERE name = 'tokens'`).Scan(&root); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.DB().Read().QueryRow(t.Context(), `SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'meta'`).Scan(&index); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.DB().Read().QueryRow(t.Context(), `SELECT rootpage FROM sqlite_schema WHERE name = 'component_messages_name'`).Scan(&aside); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.DB().(*DB).Verify(t.Context()); err != nil {
@@ -207,7 +210,7 @@ func TestF73_a_large_database(t *testing.T) {
 	// What the installation knows of itself is read in full.
 	isRefused(t, place(t, ruin((index-1)*4096), nil), ErrCorrupt, large)
 	// What a start does not look at, a later look finds.
-	st = mustOpen(t, place(t, ruin(len(whole)/2/4096*4096), nil), large)
+	st = mustOpen(t, place(t, ruin((aside-1)*4096), nil), large)
 	err := st.DB().(*DB).Verify(t.Context())
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), FileName) {
 		t.Errorf("%v", err)

@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"Run", runs},
 		{"Instance", instances},
 		{"Process", processes},
+		{"Component", components},
 		{"Timer", timers}, {"Job", jobs},
 	} {
 		t.Run(group.name, func(t *testing.T) {
