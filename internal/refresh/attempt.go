@@ -116,6 +116,12 @@ func (c *Conn) reread() (*view, error) {
 	} else if err != nil {
 		return nil, c.unavailable("the store does not answer", err)
 	}
+	if c.ahead(row) != nil {
+		// It was read, and then another process's answer came and was heard of.
+		if row, err = c.s.o.Store.Token(ctx, def.ID); err != nil {
+			return nil, c.unavailable("the store does not answer", err)
+		}
+	}
 	if cur := c.ahead(row); cur != nil {
 		return nil, c.unavailable(fmt.Sprintf("the store holds generation %d, this server has served %d: an answer waits to be written, or the row was put back; "+
 			"what is older is not sent", row.Gen, cur.row.Gen), store.ErrStale)

@@ -44,6 +44,7 @@ connections:
   crm:    { client: rotates, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
   due:    { client: strict, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
   live:   { client: strict, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
+  each:   { client: strict, grant: refresh_token, refresh: { when: every_use } }
   lent:   { client: lends, grant: refresh_token, api: { base_url: "${EMULATOR}/api" } }
 `
 

@@ -231,7 +231,7 @@ func TestMigrateStore(t *testing.T) {
 		t.Errorf("while a server runs: %s", p.err.String())
 	}
 	w.stop(t)
-	if p := w.set.build.run(t, nil, "migrate-store", "--from", w.dir, "--to", url); p.exit(t) != 0 || !strings.Contains(p.out.String(), "4 connections") {
+	if p := w.set.build.run(t, nil, "migrate-store", "--from", w.dir, "--to", url); p.exit(t) != 0 || !strings.Contains(p.out.String(), "5 connections") {
 		t.Fatal(p.out.String(), p.err.String())
 	}
 	c := &cluster{world: w, url: url}

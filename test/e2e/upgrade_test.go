@@ -307,6 +307,7 @@ func TestF12_a_restored_database(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, emulator.Options{}, clusterConfig)
 	c.issue(t, "due", "strict-app", time.Hour)
+	each := c.issue(t, "each", "strict-app", time.Hour)
 	file := filepath.Join(t.TempDir(), "backup.db")
 	if code := c.cli(t, "backup", file).exit(t); code != 0 {
 		t.Fatal("no backup")
@@ -322,7 +323,6 @@ func TestF12_a_restored_database(t *testing.T) {
 	if code := restore.exit(t); code != 0 {
 		t.Fatal(restore.err.String())
 	}
-	alter(t, empty, `UPDATE tokens SET next_at = 1, expires_at = 1`)
 	for i := range c.members {
 		c.members[i] = c.members[i].again(t, func(s *setup) {
 			s.env = append(slices.Clone(s.env), "FRESHET_DATABASE_URL="+empty)
@@ -330,9 +330,13 @@ func TestF12_a_restored_database(t *testing.T) {
 		})
 	}
 	sent := c.em.Count("token")
-	for _, s := range c.members {
-		if _, err := s.tryToken("due"); err == nil {
-			continue // it lives still, as far as anybody knows
+	for i, s := range c.members {
+		// What lives is served, although its policy wants a new one at each use.
+		if tok, err := s.tryToken("each"); err != nil || tok.AccessToken != each.Access {
+			t.Errorf("server %d: %v", i, err)
+		}
+		if r := s.ask(t, "GET", "/api/v1/doctor", nil); !bytes.Contains(r.body, []byte("restored backup")) {
+			t.Errorf("server %d does not say that it rests: %s", i, r)
 		}
 	}
 	time.Sleep(3 * time.Second) // longer than any look takes
@@ -350,6 +354,11 @@ func TestF12_a_restored_database(t *testing.T) {
 			}
 			return nil
 		})
+	}
+	before := c.em.Count("token")
+	c.members[0].token(t, "each")
+	if n := c.em.Count("token") - before; n != 1 {
+		t.Errorf("%d token requests afterwards", n)
 	}
 }
 
