@@ -53,22 +53,23 @@ type Report struct {
 }
 
 type profile struct {
-	name string
-	doc  string
-	run  func(*runner, context.Context) error
-	long bool // minutes, and gigabytes: only if it is named, or all are
+	name   string
+	doc    string
+	run    func(*runner, context.Context) error
+	long   bool // minutes, and gigabytes: only if it is named, or all are
+	shared bool // it can use a PostgreSQL
 }
 
 var profiles = []profile{
-	{"reads", "token reads over HTTP, against a bare handler that answers the same bytes", (*runner).reads, false},
-	{"proxy", "proxied calls, against httputil.ReverseProxy with x/oauth2.Transport", (*runner).proxied, false},
-	{"inprocess", "cached reads in a Go program, against x/oauth2.ReuseTokenSource", (*runner).inprocess, false},
-	{"waiters", "5,000 callers of one expired token", (*runner).waiters, false},
-	{"storm", "one token read by an open loop of 1,000 a second, times counted from when each read was due: at rest, while 10,000 other connections are refreshed, and while a provider hangs", (*runner).storm, false},
-	{"start", "cold start on an existing store, and memory at rest", (*runner).startup, false},
-	{"scale", "100,000 connections: start and memory", (*runner).scale, false},
-	{"million", "1,000,000 connections: start, memory, and what it costs to look for those that are due", (*runner).million, true},
-	{"replicas", "refreshes with a fast provider by one, two and three servers over one PostgreSQL", (*runner).replicas, true},
+	{"reads", "token reads over HTTP, against a bare handler that answers the same bytes", (*runner).reads, false, false},
+	{"proxy", "proxied calls, against httputil.ReverseProxy with x/oauth2.Transport", (*runner).proxied, false, false},
+	{"inprocess", "cached reads in a Go program, against x/oauth2.ReuseTokenSource", (*runner).inprocess, false, false},
+	{"waiters", "5,000 callers of one expired token", (*runner).waiters, false, false},
+	{"storm", "one token read by an open loop of 1,000 a second, times counted from when each read was due: at rest, while 10,000 other connections are refreshed, and while a provider hangs", (*runner).storm, false, true},
+	{"start", "cold start on an existing store, and memory at rest", (*runner).startup, false, false},
+	{"scale", "100,000 connections: start and memory", (*runner).scale, false, true},
+	{"million", "1,000,000 connections: start, memory, and what it costs to look for those that are due", (*runner).million, true, true},
+	{"replicas", "refreshes with a fast provider by one, two and three servers over one PostgreSQL", (*runner).replicas, true, true},
 }
 
 // Profiles lists the names.
@@ -151,7 +152,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	if o.Report != "" {
-		return os.WriteFile(o.Report, r.markdown(), 0o644)
+		return r.write(o.Report)
 	}
 	return nil
 }
