@@ -59,9 +59,11 @@ var arrows = map[string]string{
 	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template internal/workflow",
 	"internal/routine":           ". internal/grant internal/redact internal/run internal/workflow/engine internal/workflow/model",
 	"internal/schedule":          ". internal/queue internal/store",
+	"internal/process":           ". internal/redact internal/run internal/schedule internal/script internal/store internal/template internal/workflow internal/workflow/content internal/workflow/expr internal/workflow/model internal/workflow/outbound",
 	"internal/queue":             "internal/store",
 	"internal/queue/river":       "internal/queue internal/store internal/store/postgres",
 	"internal/table":             ". internal/store internal/table/odata",
+	"internal/app":               ". internal/problem internal/redact internal/run internal/script internal/store internal/upstream internal/workflow/content internal/workflow/model internal/workflow/outbound",
 
 	// what the edges share
 	"internal/access":  ". internal/store",
@@ -159,7 +161,9 @@ var reveals = map[string]string{
 	"internal/access/":              "hashes a key",
 	"internal/workflow/endpoint/":   "compares what a caller sends with what the Secret expression gave",
 	"internal/workflow/outbound/":   "sends what the Secret expression gave, and the token that GetAccessToken is asked for",
+	"internal/process/":             "sends what a service or a form keeps, and seals the seeds of instances",
 	"internal/webhook/":             "signs with it",
+	"internal/app/":                 "fills what queries send, and hands a script the token that GetAccessToken asks for: its document's way",
 	"internal/routine/":             "the input of a connection's own refresh routine; its journal is told to mask it",
 	"cmd/freshet/secrets.go":        "makes the header that the Secret expression OAuth2:NAME is",
 	"internal/table/apply.go":       "checks that the secrets of seeds are what their columns hold",
