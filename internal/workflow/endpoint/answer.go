@@ -15,6 +15,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/workflow"
 	"github.com/freshet-dev/freshet/internal/workflow/activity"
 	"github.com/freshet-dev/freshet/internal/workflow/content"
+	"github.com/freshet-dev/freshet/internal/workflow/model"
 )
 
 // sandbox is the policy of pages that workflows write, unless they set one: a
@@ -54,6 +55,11 @@ func (h *Handler) answer(w http.ResponseWriter, e *Endpoint, x *activity.HTTPExc
 		p.Extra = map[string]any{"run_id": end.RunID}
 		p.Write(w)
 	default:
+		if o, ok := end.Output.(*model.Object); ok && o.Kind() == model.KindRequest && !slices.ContainsFunc(end.Outcomes, func(o string) bool { return !workflow.SameOutcome(o, workflow.Done) }) {
+			// Without a Finish a run's output is what its last activity left. The
+			// caller's own request, with its key, is no answer.
+			end.Output = nil
+		}
 		write(w, outputAnswer(end.Output))
 	}
 }
