@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -178,6 +179,9 @@ func (r *runner) serve(ctx context.Context, dir string, args ...string) (*served
 				if res.StatusCode == http.StatusOK {
 					s.took = time.Since(began)
 					key, err := os.ReadFile(dir + "/admin.key")
+					if errors.Is(err, fs.ErrNotExist) {
+						err = nil // the first of several replicas has it
+					}
 					s.key = strings.TrimSpace(string(key))
 					return s, err
 				}
