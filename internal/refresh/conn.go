@@ -118,6 +118,23 @@ func (c *Conn) Token(ctx context.Context, minTTL time.Duration) (*freshet.Token,
 	return r.Token, err
 }
 
+// Stored returns the token that the store holds now, whether it is fresh or
+// spent, and refreshes nothing: for those who refresh by themselves. The error is
+// a *freshet.StateError when there is none.
+func (c *Conn) Stored(ctx context.Context) (*freshet.Token, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	v, err := c.reread()
+	if err != nil {
+		return nil, err
+	}
+	if v.tok == nil {
+		return nil, c.s.stateError(v, c.s.o.Now())
+	}
+	return v.tok, nil
+}
+
 // Read is Token with what a caller may want to know about it.
 func (c *Conn) Read(ctx context.Context, minTTL time.Duration) (Reading, error) {
 	if v := c.view.Load(); v != nil && minTTL <= v.margin && c.s.o.Now().Before(v.until) {

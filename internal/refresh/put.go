@@ -36,7 +36,23 @@ func (e *SubjectError) Error() string {
 // wins over an attempt under way. Errors are *DuplicateError and, unless other
 // accounts are allowed, *SubjectError.
 func (s *Source) Import(ctx context.Context, name string, t freshet.Token, otherAccount bool) error {
-	return s.put(ctx, name, t, EventImported, otherAccount)
+	return s.put(ctx, name, t, EventImported, otherAccount, false)
+}
+
+// Update stores a token set that somebody who uses the connection obtained for
+// it, such as an action of a component that refreshes by itself. Unless replace
+// is set, what it does not repeat is kept, above all the refresh token: the
+// stored one of the moment, whoever wrote it. It is durable when Update returns,
+// and what is stored then is returned. Errors are those of Import.
+func (s *Source) Update(ctx context.Context, name string, t freshet.Token, replace bool) (*freshet.Token, error) {
+	if err := s.put(ctx, name, t, EventImported, false, !replace); err != nil {
+		return nil, err
+	}
+	c, err := s.Connection(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return c.Stored(ctx)
 }
 
 // Obtain asks for a token with what an authorization brought, a code or a
@@ -62,10 +78,10 @@ func (s *Source) Obtain(ctx context.Context, name string, a grant.Ask, otherAcco
 	if out.Token == nil {
 		return out, nil
 	}
-	return out, s.put(context.WithoutCancel(ctx), name, *out.Token, EventConnected, otherAccount)
+	return out, s.put(context.WithoutCancel(ctx), name, *out.Token, EventConnected, otherAccount, false)
 }
 
-func (s *Source) put(ctx context.Context, name string, t freshet.Token, typ string, otherAccount bool) error {
+func (s *Source) put(ctx context.Context, name string, t freshet.Token, typ string, otherAccount, merge bool) error {
 	ctx, cancel := context.WithTimeout(ctx, dbWait)
 	defer cancel()
 	c := s.conn(name)
@@ -79,6 +95,9 @@ func (s *Source) put(ctx context.Context, name string, t freshet.Token, typ stri
 			return &SubjectError{Name: name, Had: old.Subject, Got: t.Subject}
 		}
 		next := t
+		if merge {
+			inherit(&next, v)
+		}
 		next.Generation = v.row.Gen + 1
 		if !next.Refresh.IsZero() && next.RefreshIssued.IsZero() {
 			next.RefreshIssued = next.IssuedAt

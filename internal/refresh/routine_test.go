@@ -123,3 +123,38 @@ func TestNoRoutines(t *testing.T) {
 		}
 	})
 }
+
+func TestUpdate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		c := w.add("own", "r1")
+		now := time.Now()
+		set := freshet.Token{Access: freshet.NewSecret("by-hand"), Scheme: "Bearer", IssuedAt: now, Expiry: now.Add(time.Hour)}
+		got, err := w.src.Update(context.Background(), "own", set, false)
+		if err != nil || got.Access.Reveal() != "by-hand" || got.Refresh.Reveal() != "r1" || got.Generation != 2 {
+			t.Fatalf("%+v %v", got, err)
+		}
+		w.crash() // it was durable
+		if got := w.token(w.conn("own")); got.Access.Reveal() != "by-hand" || got.Refresh.Reveal() != "r1" {
+			t.Error("another token after a crash")
+		}
+		set.Access = freshet.NewSecret("alone")
+		if got, err = w.src.Update(context.Background(), "own", set, true); err != nil || !got.Refresh.IsZero() {
+			t.Errorf("replaced: %v", err)
+		}
+		_ = c
+	})
+	t.Run("what is stored is given as it is", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			c := w.add("own", "r1", func(d *freshet.Definition) { d.Connection.Refresh.When = []freshet.Trigger{freshet.On401} })
+			time.Sleep(2 * time.Hour)
+			before := w.prov.count()
+			if got, err := c.Stored(context.Background()); err != nil || got.Access.Reveal() != "AT0-own" || w.prov.count() != before {
+				t.Errorf("%v, %d requests", err, w.prov.count()-before)
+			}
+			var se *freshet.StateError
+			if _, err := w.add("none", "").Stored(context.Background()); !errors.As(err, &se) || se.Reason != freshet.ReasonNeverAuthorized {
+				t.Error(err)
+			}
+		})
+	})
+}
