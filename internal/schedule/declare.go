@@ -119,6 +119,20 @@ func Put(ctx context.Context, st *store.Store, tx store.Querier, t Timer) error 
 	return st.PutTimer(ctx, tx, row)
 }
 
+// Set is Put within a change of resources, for timers without When.
+func Set(c *store.Change, t Timer) error {
+	row := store.Timer{ID: t.ID, Kind: t.Kind, Name: t.Name, Ref: t.Ref, Target: t.Target, Subject: t.Subject, Anchor: t.Anchor, NextAt: t.Due}
+	if row.Anchor.IsZero() {
+		row.Anchor = c.Now()
+	}
+	spec, err := json.Marshal(entry{Data: t.Data})
+	if err != nil {
+		return err
+	}
+	row.Spec = string(spec)
+	return c.PutTimer(row)
+}
+
 // Remove deletes timers of a kind that belong to ref, in the caller's
 // transaction: they fire no more. One that is being carried out ends.
 func Remove(ctx context.Context, st *store.Store, tx store.Querier, kind, ref string) error {
