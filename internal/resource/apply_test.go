@@ -343,7 +343,7 @@ func TestParseKey(t *testing.T) {
 	reg := mustRegistry(t)
 	for text, want := range map[string]string{
 		"connections/crm": "connections/crm", "connection/crm": "connections/crm", "connections": "connections", "network": "network/network",
-		"conection/crm": "conection: not found; did you mean \"connections\"?", "apps/x": "apps: not in this version of freshet", "workflow/Call me": "workflows/Call me",
+		"conection/crm": "conection: not found; did you mean \"connections\"?", "console/x": "console: not in this version of freshet", "app/x": "apps/x", "workflow/Call me": "workflows/Call me",
 	} {
 		k, err := reg.ParseKey(text)
 		got := k.String()

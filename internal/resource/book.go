@@ -72,6 +72,11 @@ type Options struct {
 	// Workflows checks definitions of workflows. nil: their form alone is
 	// checked.
 	Workflows WorkflowChecker
+	// Apps checks apps. nil: their form alone is checked.
+	Apps AppChecker
+	// Processes checks services, processes and what schedules name of them. nil:
+	// their form alone is checked.
+	Processes ProcessChecker
 	// Tables compares tables with what is there. nil: their form alone is
 	// checked.
 	Tables TableChecker

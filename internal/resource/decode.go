@@ -122,6 +122,8 @@ type decoder struct {
 	inAlias int
 	depth   int
 
+	origins map[*yaml.Node]string // files of folders, by what they hold
+
 	it   *Item // whose fields are read
 	path string
 }

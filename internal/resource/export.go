@@ -170,6 +170,9 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 	}
 	switch v := v.(type) {
 	case map[string]any:
+		if n := x.short(t, v, path); n != nil {
+			return n
+		}
 		n := &yaml.Node{Kind: yaml.MappingNode}
 		if len(v) == 0 {
 			n.Style = yaml.FlowStyle
@@ -223,6 +226,24 @@ func (x *exporter) node(t reflect.Type, v any, path string) *yaml.Node {
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(v)}
 	}
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
+}
+
+// short writes an object in the shorter form that its Form knows, nil if there
+// is none for it.
+func (x *exporter) short(t reflect.Type, v map[string]any, path string) *yaml.Node {
+	form := x.r.forms[t]
+	text, ok := v[form.Text].(string)
+	if !form.Short || !ok {
+		return nil
+	}
+	value, paired := v[form.Pair].(string)
+	switch {
+	case len(v) == 1:
+		return x.node(reflect.TypeFor[string](), text, join(path, form.Text))
+	case len(v) == 2 && form.Pair != "" && paired && !x.r.objects[t].has(text):
+		return &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{textNode(text), x.node(reflect.TypeFor[string](), value, join(path, form.Pair))}}
+	}
+	return nil
 }
 
 // field writes a field, which may be of those that a Form marks.

@@ -67,11 +67,21 @@ type Form struct {
 	One  bool   // a list may be its only element
 	Text string // an object may be text: the value of this field
 	Name string // a list of objects may be names with values, in order: this field is the name
+	Pair string // with Text: an object may be the text with its value, {grant_type: refresh_token}: this field is the value
+	File string // an object may be {file: PATH}: this field, a secret, is what the file holds
+
+	Short bool // exports write the shorter form
 
 	// Documents are fields of type freshet.Secret that hold a whole file, each
 	// with the field that names it instead: definition: file. They may be long,
 	// and administrators see them in exports.
 	Documents map[string]string
+	// Folder is a word beside the fields that names a folder: its folders of the
+	// names of Parts hold what those fields would, "yaml" an object in each file,
+	// "js" a text in each, which goes into a map[string]freshet.Secret.
+	Folder string
+	Parts  map[string]string
+
 	// Any are fields of type map[string]freshet.Secret whose values may be
 	// anything; each is kept as its JSON.
 	Any []string
@@ -117,9 +127,9 @@ func Core() []Kind {
 		tables(),
 		workflows(),
 		schedules(),
-		Later("apps", "app"),
-		Later("services", "service"),
-		Later("processes", "process"),
+		apps(),
+		services(),
+		processes(),
 		Later("components", "component"),
 	}
 }

@@ -85,6 +85,12 @@ func checkSchedule(c *Check, name string, s *freshet.Schedule) {
 	case n < 32: // RFC 2104 §3 discourages keys shorter than the hash
 		c.Warn("secret", "signs with %d bytes: 32 random ones cannot be guessed (openssl rand -hex 32)", n)
 	}
+	if p != nil && s.Process != "" && !c.faulted("trigger") {
+		c.checkTarget(s, func(lifetime time.Duration) string {
+			margin, _ := freshet.Policy{}.MarginFor(lifetime)
+			return p.Lapses(time.Now(), lifetime, margin)
+		})
+	}
 	if p == nil || s.Refresh == "" {
 		return
 	}

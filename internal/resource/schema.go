@@ -141,6 +141,9 @@ func (s *schemer) object(t reflect.Type) map[string]any {
 			required = append(required, f.name)
 		}
 	}
+	if form := s.r.forms[t]; form.Folder != "" {
+		props[form.Folder] = map[string]any{"type": "string", "description": "A folder that holds the rest in folders of their names: a path, relative to this file."}
+	}
 	out := described(map[string]any{"type": "object", "properties": props, "additionalProperties": false}, docOf(t, ""))
 	if len(required) > 0 {
 		out["required"] = required
@@ -150,7 +153,18 @@ func (s *schemer) object(t reflect.Type) map[string]any {
 	}
 	if form := s.r.forms[t]; form.Text != "" {
 		text := s.of(o.fields[o.byName[form.Text]].typ, o.fields[o.byName[form.Text]].words)
-		return described(map[string]any{"oneOf": []any{text, out}}, docOf(t, ""))
+		if form.Pair == "" && form.File == "" {
+			return described(map[string]any{"oneOf": []any{text, out}}, docOf(t, ""))
+		}
+		ways := []any{text, out}
+		if form.Pair != "" {
+			value := s.of(o.fields[o.byName[form.Pair]].typ, nil)
+			ways = append(ways, map[string]any{"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": value})
+		}
+		if form.File != "" {
+			ways = append(ways, s.of(o.fields[o.byName[form.File]].typ, nil))
+		}
+		return described(map[string]any{"anyOf": ways}, docOf(t, ""))
 	}
 	return out
 }

@@ -140,7 +140,7 @@ func TestRequestsReadNothingOfTheServer(t *testing.T) {
 			t.Errorf("%s = %v, want %s", body, err, want)
 		}
 	}
-	if _, err := b.Registry().DecodeOne(resource.Key{Kind: "apps", Name: "a"}, resource.File{Name: "body.json", Content: `{}`}); err == nil || err.Error() != "apps: apps are not in this version of freshet: take them out of the file" {
+	if _, err := b.Registry().DecodeOne(resource.Key{Kind: "console", Name: "a"}, resource.File{Name: "body.json", Content: `{}`}); err == nil || err.Error() != "console: console is not in this version of freshet: take it out of the file" {
 		t.Errorf("a kind of a later version = %v", err)
 	}
 }

@@ -39,6 +39,11 @@ type field struct {
 	any      bool   // a map of secrets, each the JSON of any value
 }
 
+func (o *object) has(name string) bool {
+	_, ok := o.byName[name]
+	return ok
+}
+
 func (o *object) names() []string {
 	names := make([]string, len(o.fields))
 	for i, f := range o.fields {
@@ -159,8 +164,16 @@ func (r *Registry) eachSecret(v reflect.Value, path string, visit func(path stri
 			r.eachSecret(v.Elem(), path, visit)
 		}
 	case reflect.Slice:
+		name := r.forms[t].Name
 		for i := range v.Len() {
-			r.eachSecret(v.Index(i), index(path, i), visit)
+			at := index(path, i)
+			if name != "" {
+				o := r.objects[t.Elem()]
+				if text := v.Index(i).Field(o.fields[o.byName[name]].index).String(); text != "" {
+					at = join(path, text)
+				}
+			}
+			r.eachSecret(v.Index(i), at, visit)
 		}
 	case reflect.Map:
 		for _, k := range v.MapKeys() {

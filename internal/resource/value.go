@@ -35,6 +35,11 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 		d.fault(n, path, "text that begins with ! is a tag, which means nothing here: put such text in quotes")
 		return nil, false
 	}
+	if file := d.origins[n]; file != "" {
+		defer func(was string) { d.file = was }(d.file)
+		d.file = file
+		d.it.places[path] = d.placeOf(n)
+	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -52,6 +57,18 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 		return []any{v}, ok
 	case form.Name != "" && n.Kind == yaml.MappingNode:
 		return d.named(t, form.Name, n, path)
+	case form.File != "" && n.Kind == yaml.MappingNode && len(n.Content) == 2 && n.Content[0].Value == "file":
+		v, ok := d.secret(n, join(path, form.File))
+		return map[string]any{form.File: v}, ok
+	case form.Pair != "" && n.Kind == yaml.MappingNode && len(n.Content) == 2 && !d.r.objects[t].has(n.Content[0].Value) && n.Content[1].Kind != yaml.MappingNode:
+		p := d.pairs(n, path)
+		if len(p) != 1 {
+			return nil, false
+		}
+		o := d.r.objects[t]
+		f := o.fields[o.byName[form.Pair]]
+		v, ok := d.value(f.typ, p[0].value, join(path, f.name), f.words)
+		return map[string]any{form.Text: p[0].key, f.name: v}, ok
 	case form.Text != "" && n.Kind == yaml.ScalarNode:
 		o := d.r.objects[t]
 		f := o.fields[o.byName[form.Text]]
@@ -72,7 +89,14 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 		}
 		out, all := make([]any, 0, len(n.Content)), true
 		for i, c := range n.Content {
-			v, ok := d.value(t.Elem(), c, index(path, i), words)
+			at := index(path, i)
+			if form.Name != "" && d.r.holdsSecrets(t.Elem()) {
+				// Secrets stay those of the name, whatever its place among the others.
+				if name := member(c, form.Name); name != "" {
+					at = join(path, name)
+				}
+			}
+			v, ok := d.value(t.Elem(), c, at, words)
 			out, all = append(out, v), all && ok
 		}
 		return out, all
@@ -91,7 +115,8 @@ func (d *decoder) object(t reflect.Type, n *yaml.Node, path string) (any, bool) 
 	}
 	o := d.r.objects[t]
 	out, all, known := map[string]any{}, true, true
-	for _, p := range d.pairs(n, path) {
+	pairs, all := d.folded(t, d.pairs(n, path), path, out)
+	for _, p := range pairs {
 		if f := o.documentOf(p.key); f != nil {
 			ok := d.documentFile(p.value, join(path, p.key), join(path, f.name), out[f.name] != nil)
 			out[f.name], all = freshet.Redacted, all && ok
