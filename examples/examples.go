@@ -8,3 +8,9 @@ import "embed"
 //
 //go:embed connections/*.yaml
 var Connections embed.FS
+
+// Workflows are the files of world-of-workflows/: the document's two workflows
+// with their table and a schedule, and the same with a connection.
+//
+//go:embed world-of-workflows/*.yaml world-of-workflows/definitions/*
+var Workflows embed.FS

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"embed"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -64,7 +65,11 @@ func (c *demoCmd) Run(e *env) (err error) {
 	}
 	em, err := emulator.New(emulator.Options{
 		Default: emulator.Profile{Lifetime: freshet.Duration(demoLife)},
-		Clients: []emulator.Client{{ID: "example-service-account", PublicKey: pub}, {ID: "grace-example", Profile: emulator.Profile{AutoConsent: true}}},
+		Clients: []emulator.Client{{ID: "example-service-account", PublicKey: pub}, {ID: "grace-example", Profile: emulator.Profile{AutoConsent: true}},
+			// Workflows call a token spent a minute early: theirs live longer.
+			{ID: "login", Profile: emulator.Profile{Lifetime: freshet.Duration(10 * time.Minute), Expires: "minutes", NoRefresh: true,
+				Names: map[string]string{"access_token": "authToken", "expires_in": "expiresInMinutes", "token_type": "", "scope": ""}}}},
+		Paths: map[string]string{"/auth": "/login"}, // where the workflows of the example log in
 	})
 	if err != nil {
 		return err
@@ -162,6 +167,10 @@ func (d *demo) play(s *server, key string) error {
 		return err
 	}
 
+	if err := d.workflows(s); err != nil {
+		return err
+	}
+
 	d.step("The provider withdraws a token early: refused, refreshed, sent again; the caller sees 200")
 	d.em.KillAccess("grace-example")
 	if err := d.call(personConn, 2, true); err != nil {
@@ -206,26 +215,9 @@ func (d *demo) play(s *server, key string) error {
 	return nil
 }
 
-// apply brings the example files into the server.
+// apply brings the example connections into the server.
 func (d *demo) apply(s *server, key string) error {
-	names, err := fs.Glob(examples.Connections, "connections/*.yaml")
-	if err != nil {
-		return err
-	}
-	var files []resource.File
-	for _, n := range names {
-		b, err := examples.Connections.ReadFile(n)
-		if err != nil {
-			return err
-		}
-		files = append(files, resource.File{Name: "examples/" + n, Content: string(b)})
-	}
-	values := demoValues{"EMULATOR": d.provider, "EXAMPLE_SECRET": "demo-" + rand.Text(), "EXAMPLE_PASSWORD": "demo-" + rand.Text(), "EXAMPLE_KEY": key}
-	set, err := s.Book.Registry().Decode(files, values)
-	if err != nil {
-		return err
-	}
-	res, err := s.Book.Apply(d.ctx, set, false)
+	res, err := d.bring(s, examples.Connections, "connections", demoValues{"EMULATOR": d.provider, "EXAMPLE_SECRET": "demo-" + rand.Text(), "EXAMPLE_PASSWORD": "demo-" + rand.Text(), "EXAMPLE_KEY": key})
 	if err != nil {
 		return err
 	}
@@ -240,20 +232,47 @@ func (d *demo) apply(s *server, key string) error {
 	return nil
 }
 
+// bring applies the files of a folder of examples.
+func (d *demo) bring(s *server, all embed.FS, folder string, values demoValues) (*resource.Result, error) {
+	names, err := fs.Glob(all, folder+"/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var files []resource.File
+	for _, n := range names {
+		b, err := all.ReadFile(n)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, resource.File{Name: "examples/" + n, Content: string(b)})
+	}
+	set, err := s.Book.Registry().Decode(files, demoLocal{values, all})
+	if err != nil {
+		return nil, err
+	}
+	return s.Book.Apply(d.ctx, set, false)
+}
+
 // demoValues are the variables that the example files name.
 type demoValues map[string]string
 
+// A demoLocal is where example files look beside themselves.
+type demoLocal struct {
+	values demoValues
+	files  embed.FS
+}
+
 // Env returns a variable.
-func (v demoValues) Env(name string) (string, bool) { s, ok := v[name]; return s, ok }
+func (v demoLocal) Env(name string) (string, bool) { s, ok := v.values[name]; return s, ok }
 
 // Secret refuses: the example files name no files.
-func (demoValues) Secret(_, path string) (freshet.Secret, string, error) {
+func (demoLocal) Secret(_, path string) (freshet.Secret, string, error) {
 	return freshet.Secret{}, "", fmt.Errorf("there is no file %s", path)
 }
 
 // Document reads a file that lies beside an example.
-func (demoValues) Document(from, name string) (string, error) {
-	b, err := examples.Connections.ReadFile(path.Join(path.Dir(strings.TrimPrefix(from, "examples/")), name))
+func (v demoLocal) Document(from, name string) (string, error) {
+	b, err := v.files.ReadFile(path.Join(path.Dir(strings.TrimPrefix(from, "examples/")), name))
 	return string(b), err
 }
 
@@ -384,6 +403,8 @@ func (d *demo) next(data string) {
 		"freshet get connections --data " + data,
 		"freshet token " + machineConn + " --data " + data,
 		"freshet call " + personConn + " GET /me --data " + data,
+		"freshet run CallMyAPI --input '{\"api\":\"/api/me\"}' --journal --data " + data,
+		"freshet runs --data " + data,
 		"freshet connect example-device-code --device --data " + data,
 		"freshet events --follow --data " + data,
 		fmt.Sprintf("curl -H \"Authorization: Bearer $(cat %s/admin.key)\" %s/proxy/%s/echo/hello", data, d.url, machineConn),
