@@ -31,7 +31,7 @@ func (d *DB) Announce(ctx context.Context, payloads ...string) error {
 			return errors.New("postgres: a notification is too long")
 		}
 	}
-	ctx, cancel := bounded(ctx, readTime)
+	ctx, cancel := bounded(ctx, d.patience)
 	defer cancel()
 	// Nor does it wait for the disk itself: nothing is in it that could be lost.
 	_, err := d.pool.Exec(ctx, `WITH hurry AS (SELECT set_config('synchronous_commit', 'off', true))

@@ -39,7 +39,8 @@ type Options struct {
 	// Look opens a database as it is: nothing is migrated.
 	Look bool
 
-	migrations fs.FS // nil: those of this binary
+	migrations fs.FS         // nil: those of this binary
+	patience   time.Duration // 0: patience
 }
 
 // Open connects to a database, makes sure that it can be used, brings its
@@ -60,13 +61,16 @@ func open(ctx context.Context, o Options) (_ *DB, err error) {
 	if o.migrations == nil {
 		o.migrations = builtin
 	}
+	if o.patience == 0 {
+		o.patience = patience
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // a migration may take its time
 	defer cancel()
 	cfg, err := parse(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{place: place(cfg.ConnConfig), log: o.Log}
+	d := &DB{place: place(cfg.ConnConfig), patience: o.patience, log: o.Log}
 	d.timeline.Store(new(string))
 	direct := cfg.ConnConfig
 	if o.DirectURL != "" {
@@ -356,7 +360,7 @@ func (d *DB) follow(now string, synced bool) error {
 // the timeline, and whether a standby confirms what is committed. What the
 // server does not tell this user is "".
 func (d *DB) Origin(ctx context.Context) (server, timeline string, synced bool, err error) {
-	ctx, cancel := bounded(ctx, readTime)
+	ctx, cancel := bounded(ctx, d.patience)
 	defer cancel()
 	if err := d.pool.QueryRow(ctx, `SELECT current_setting('synchronous_standby_names') <> ''`).Scan(&synced); err != nil {
 		return "", "", false, d.describe(ctx, err)

@@ -28,23 +28,24 @@ import (
 	"github.com/freshet-dev/freshet/internal/store"
 )
 
-const (
-	// txTime and readTime bound what a caller did not bound.
-	txTime   = 30 * time.Second
-	readTime = 30 * time.Second
-	// attempts is how often a transaction is begun that the server undid because
-	// of another one.
-	attempts = 5
-)
+// patience bounds what a caller did not bound: the wait for a transaction to
+// begin, and each statement. A transaction of many statements takes as long as
+// it takes.
+const patience = 30 * time.Second
+
+// attempts is how often a transaction is begun that the server undid because of
+// another one.
+const attempts = 5
 
 // DB is a PostgreSQL database. It implements store.DB.
 type DB struct {
-	pool   *pgxpool.Pool
-	direct *pgx.ConnConfig // around a pooler, nil if there is no such way
-	begin  string          // opens a write transaction and says what time it is
-	place  string          // for people: user@host:port/database, never the password
-	writes chan struct{}   // a place for each transaction, fewer than connections
-	log    *slog.Logger
+	pool     *pgxpool.Pool
+	direct   *pgx.ConnConfig // around a pooler, nil if there is no such way
+	begin    string          // opens a write transaction and says what time it is
+	place    string          // for people: user@host:port/database, never the password
+	patience time.Duration
+	writes   chan struct{} // a place for each transaction, fewer than connections
+	log      *slog.Logger
 
 	channel string
 	pooled  bool
@@ -64,13 +65,13 @@ func (d *DB) Read() store.Querier { return reader{d} }
 // Transactions leave connections for readers, so that fn may read outside its
 // transaction.
 func (d *DB) Tx(ctx context.Context, fn func(store.Querier) error) error {
-	ctx, cancel := bounded(ctx, txTime)
+	wait, cancel := bounded(ctx, d.patience)
 	defer cancel()
 	select {
 	case d.writes <- struct{}{}:
 		defer func() { <-d.writes }()
-	case <-ctx.Done():
-		return d.describe(ctx, context.Cause(ctx))
+	case <-wait.Done():
+		return d.describe(wait, context.Cause(wait))
 	}
 	for n := 1; ; n++ {
 		err := d.once(ctx, fn)
@@ -86,7 +87,9 @@ func (d *DB) Tx(ctx context.Context, fn func(store.Querier) error) error {
 }
 
 func (d *DB) once(ctx context.Context, fn func(store.Querier) error) (err error) {
-	c, t, err := d.open(ctx)
+	wait, cancel := bounded(ctx, d.patience)
+	c, t, err := d.open(wait)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -145,7 +148,7 @@ func (d *DB) open(ctx context.Context) (*pgxpool.Conn, *txn, error) {
 			c.Release()
 			return nil, nil, err
 		}
-		return c, &txn{d: d, c: c, now: time.UnixMilli(now).UTC(), at: before}, nil
+		return c, &txn{d: d, c: c, now: time.UnixMilli(now).UTC(), at: before, bound: d.patience}, nil
 	}
 }
 
@@ -232,7 +235,7 @@ func (d *DB) long(ctx context.Context, begin string, fn func(q store.Querier) er
 	if err != nil {
 		return err
 	}
-	t := &txn{d: d, c: c, now: now, at: time.Now()}
+	t := &txn{d: d, c: c, now: now, at: time.Now(), bound: 24 * time.Hour}
 	if _, err := c.Exec(ctx, begin); err != nil {
 		return d.describe(ctx, err)
 	}

@@ -16,7 +16,7 @@ import (
 type reader struct{ d *DB }
 
 func (r reader) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	ctx, cancel := bounded(ctx, readTime)
+	ctx, cancel := bounded(ctx, r.d.patience)
 	defer cancel()
 	tag, err := r.d.pool.Exec(ctx, query, clean(args)...)
 	return tag.RowsAffected(), r.d.describe(ctx, err)
@@ -26,7 +26,7 @@ func (r reader) Exec(ctx context.Context, query string, args ...any) (int64, err
 // before the first row.
 func (r reader) Query(ctx context.Context, query string, args ...any) (store.Rows, error) {
 	args = clean(args)
-	ctx, cancel := bounded(ctx, readTime)
+	ctx, cancel := bounded(ctx, r.d.patience)
 	for left := r.d.pool.Config().MaxConns; ; left-- {
 		out, err := r.d.pool.Query(ctx, query, args...)
 		var first bool
@@ -58,19 +58,26 @@ type txn struct {
 	c   *pgxpool.Conn
 	now time.Time // the server's clock
 	at  time.Time // when this process asked for it
+
+	bound time.Duration // of a statement that its caller does not bound
 }
 
 func (t *txn) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	ctx, cancel := bounded(ctx, t.bound)
+	defer cancel()
 	tag, err := t.c.Exec(ctx, query, clean(args)...)
 	return tag.RowsAffected(), t.d.describe(ctx, err)
 }
 
 func (t *txn) Query(ctx context.Context, query string, args ...any) (store.Rows, error) {
+	ctx, cancel := bounded(ctx, t.bound)
 	out, err := t.c.Query(ctx, query, clean(args)...)
 	if err != nil {
-		return nil, t.d.describe(ctx, err)
+		err = t.d.describe(ctx, err)
+		cancel()
+		return nil, err
 	}
-	return &rows{r: out, d: t.d, ctx: ctx, cancel: func() {}}, nil
+	return &rows{r: out, d: t.d, ctx: ctx, cancel: cancel}, nil
 }
 
 func (t *txn) QueryRow(ctx context.Context, query string, args ...any) store.Scanner {

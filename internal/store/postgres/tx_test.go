@@ -330,6 +330,36 @@ func newCut(t *testing.T, to string) *cut {
 	return c
 }
 
+// What bounds a single statement does not bound a transaction of many.
+func TestALongTransaction(t *testing.T) {
+	st, err := postgres.OpenImpatient(t.Context(), postgres.Options{URL: fresh(t, pgtest.Shared(t))}, 500*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if err := st.DB().Tx(t.Context(), func(tx store.Querier) error {
+		for range 10 {
+			if _, err := tx.Exec(context.Background(), `SELECT pg_sleep(0.1)`); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(context.Background(), `INSERT INTO meta (key, value, revision) VALUES ('long', ''::bytea, 1)`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := st.Meta(t.Context(), "long"); err != nil {
+		t.Error(err)
+	}
+	began := time.Now()
+	if err := st.DB().Tx(t.Context(), func(tx store.Querier) error {
+		_, err := tx.Exec(context.Background(), `SELECT pg_sleep(20)`)
+		return err
+	}); !errors.Is(err, store.ErrReadOnly) || time.Since(began) > 10*time.Second {
+		t.Errorf("a statement that hangs: %v after %v", err, time.Since(began))
+	}
+}
+
 func TestText(t *testing.T) {
 	st := open(t, postgres.Options{URL: fresh(t, pgtest.Shared(t))})
 	if err := st.Post(t.Context(), store.Letter{ID: "l", Kind: "webhook", Target: "ops", Payload: "{}", NextAt: time.Now()}); err != nil {
