@@ -56,7 +56,7 @@ var arrows = map[string]string{
 	"internal/workflow/outbound": ". internal/dial internal/upstream internal/workflow internal/workflow/activity internal/workflow/content internal/workflow/model",
 	"internal/workflow/engine":   ". internal/run internal/store internal/workflow internal/workflow/activity internal/workflow/expr internal/workflow/model",
 	"internal/workflow/activity": ". internal/dial internal/redact internal/workflow internal/workflow/content internal/workflow/model",
-	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template internal/workflow",
+	"internal/resource":          ". internal/dial internal/predicate internal/schedule internal/store internal/template internal/workflow internal/workflow/content",
 	"internal/routine":           ". internal/grant internal/redact internal/run internal/workflow/engine internal/workflow/model",
 	"internal/schedule":          ". internal/queue internal/store",
 	"internal/process":           ". internal/redact internal/run internal/schedule internal/script internal/store internal/template internal/workflow internal/workflow/content internal/workflow/expr internal/workflow/model internal/workflow/outbound",

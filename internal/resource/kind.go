@@ -126,10 +126,10 @@ func Core() []Kind {
 		Later("console", "console"),
 		tables(),
 		workflows(),
-		schedules(),
-		apps(),
 		services(),
 		processes(),
+		schedules(),
+		apps(),
 		Later("components", "component"),
 	}
 }
