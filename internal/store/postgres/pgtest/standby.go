@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Standby starts a server that follows this one and takes reads. It is removed
@@ -42,8 +43,22 @@ func (s *Server) Standby(t testing.TB) *Server {
 	return f
 }
 
-// Lag has a standby receive nothing more of what its primary commits.
-func (s *Server) Lag(t testing.TB) { s.Set(t, "primary_conninfo", "host=127.0.0.1 port=1") }
+// Lag has a standby receive nothing more of what its primary commits. It
+// returns when nothing more comes.
+func (s *Server) Lag(t testing.TB) {
+	t.Helper()
+	s.Set(t, "primary_conninfo", "host=127.0.0.1 port=1")
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		// An error while somebody still streams.
+		err := s.exec("postgres", `SELECT 1 / (CASE WHEN EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') THEN 0 ELSE 1 END)`)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("pgtest: the standby goes on receiving")
+		}
+	}
+}
 
 // Promote makes a standby take its primary's place, and returns when it takes
 // writes.
