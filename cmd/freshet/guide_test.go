@@ -21,14 +21,7 @@ import (
 // is typed into one shell, in order, and prints what the page says, … standing
 // for anything. What the page shows for real providers would apply.
 func TestConnectingGuide(t *testing.T) {
-	for _, tool := range []string{"sh", "curl", "openssl", "awk"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("the guide needs %s", tool)
-			}
-			t.Skipf("the guide needs %s", tool)
-		}
-	}
+	needTools(t, "sh", "curl", "openssl", "awk")
 	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "connecting.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +49,49 @@ func TestConnectingGuide(t *testing.T) {
 	for _, grant := range []string{"authorization_code", "client_credentials", "password", "refresh_token", "device_code", "jwt_bearer", "token_exchange", "request"} {
 		if !strings.Contains(page, "    grant: "+grant+"\n") {
 			t.Errorf("the page does not connect with grant %s", grant)
+		}
+	}
+}
+
+// docs/guides/world-of-workflows.md does, too. downloads/ is what its reader has
+// from the page that it follows.
+func TestWorldOfWorkflowsGuide(t *testing.T) {
+	needTools(t, "sh", "curl", "sed")
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "guides", "world-of-workflows.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, _ := parseGuide(string(b))
+	if len(steps) < 30 {
+		t.Fatalf("the page holds %d commands: the test does not read it", len(steps))
+	}
+	g := newGuide(t)
+	downloads := os.Getenv("FRESHET_DOCUMENTS")
+	if downloads == "" {
+		downloads = filepath.Join("..", "..", "internal", "workflow", "testdata")
+	}
+	for name, from := range map[string]string{"examples": filepath.Join("..", "..", "examples"), "downloads": downloads} {
+		from, err := filepath.Abs(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(from, filepath.Join(g.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range steps {
+		g.run(s)
+	}
+}
+
+func needTools(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("the guide needs %s", tool)
+			}
+			t.Skipf("the guide needs %s", tool)
 		}
 	}
 }
