@@ -72,6 +72,9 @@ type Options struct {
 	// Workflows checks definitions of workflows. nil: their form alone is
 	// checked.
 	Workflows WorkflowChecker
+	// Components checks what components are made of. nil: their form alone is
+	// looked at.
+	Components ComponentChecker
 	// Apps checks apps. nil: their form alone is checked.
 	Apps AppChecker
 	// Processes checks services, processes and what schedules name of them. nil:

@@ -74,7 +74,8 @@ type Form struct {
 
 	// Documents are fields of type freshet.Secret that hold a whole file, each
 	// with the field that names it instead: definition: file. They may be long,
-	// and administrators see them in exports.
+	// and administrators see them in exports. Text may name such a field, too: an
+	// object may be the path of its file.
 	Documents map[string]string
 	// Folder is a word beside the fields that names a folder: its folders of the
 	// names of Parts hold what those fields would, "yaml" an object in each file,
@@ -130,7 +131,7 @@ func Core() []Kind {
 		processes(),
 		schedules(),
 		apps(),
-		Later("components", "component"),
+		components(),
 	}
 }
 

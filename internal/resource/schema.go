@@ -151,7 +151,10 @@ func (s *schemer) object(t reflect.Type) map[string]any {
 	if len(eitherOr) > 0 {
 		out["oneOf"] = eitherOr
 	}
-	if form := s.r.forms[t]; form.Text != "" {
+	if form := s.r.forms[t]; o.documentOf(form.Text) != nil {
+		text := map[string]any{"type": "string", "description": "The file: a path, relative to this file."}
+		return described(map[string]any{"oneOf": []any{text, out}}, docOf(t, ""))
+	} else if form.Text != "" {
 		text := s.of(o.fields[o.byName[form.Text]].typ, o.fields[o.byName[form.Text]].words)
 		if form.Pair == "" && form.File == "" {
 			return described(map[string]any{"oneOf": []any{text, out}}, docOf(t, ""))

@@ -71,6 +71,10 @@ func (d *decoder) value(t reflect.Type, n *yaml.Node, path string, words []strin
 		return map[string]any{form.Text: p[0].key, f.name: v}, ok
 	case form.Text != "" && n.Kind == yaml.ScalarNode:
 		o := d.r.objects[t]
+		if f := o.documentOf(form.Text); f != nil {
+			ok := d.documentFile(n, path, join(path, f.name), false)
+			return map[string]any{f.name: freshet.Redacted}, ok
+		}
 		f := o.fields[o.byName[form.Text]]
 		v, ok := d.value(f.typ, n, join(path, f.name), f.words)
 		return map[string]any{f.name: v}, ok

@@ -156,3 +156,14 @@ func (s *Store) write(ctx context.Context, query string, args ...any) (n int64, 
 	})
 	return n, err
 }
+
+// ReleaseComponentMessage lets a message that failed wait for an attempt at once.
+// also is done in the same transaction. ErrStale: it has not failed.
+func (s *Store) ReleaseComponentMessage(ctx context.Context, id string, now time.Time, also func(tx Querier) error) error {
+	return s.db.Tx(ctx, func(tx Querier) error {
+		if err := one(tx.Exec(ctx, `UPDATE component_messages SET state = 'waiting', due_at = $1, updated_at = $1 WHERE id = $2 AND state = 'failed'`, now.UnixMilli(), id)); err != nil {
+			return err
+		}
+		return also(tx)
+	})
+}
