@@ -20,6 +20,7 @@ import (
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/access"
+	"github.com/freshet-dev/freshet/internal/app"
 	"github.com/freshet-dev/freshet/internal/audit"
 	"github.com/freshet-dev/freshet/internal/backup"
 	"github.com/freshet-dev/freshet/internal/catalog"
@@ -65,6 +66,7 @@ type server struct {
 	told    toldRuns
 	engine  *engine.Engine    // this and serves are there once works is true
 	serves  *endpoint.Handler // endpoints of workflows
+	apps    *app.Apps
 	works   atomic.Bool
 	failed  <-chan error  // a listener broke
 	deleted atomic.Bool   // rows that held secrets, since the last look
@@ -152,6 +154,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		},
 		Tables:    s.tables,
 		Workflows: checker,
+		Apps:      appChecks{},
 		Written:   s.written,
 		OnChange: func(kind string, names []string) {
 			s.changed(st, guard, kind, names)
@@ -242,7 +245,11 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		l.Close()
 		return nil, err
 	}
-	api, err := httpapi.New(httpapi.Options{Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine}, BaseURL: s.URL,
+	if err := s.runApps(house{Store: st, Vault: v, Dialer: guard, Upstream: up, Trail: trail, Values: values}); err != nil {
+		l.Close()
+		return nil, err
+	}
+	api, err := httpapi.New(httpapi.Options{Apps: s.apps, Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine}, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
@@ -370,6 +377,11 @@ func (s *server) written(c *store.Change, u resource.Update) error {
 		return s.tabled(c, u)
 	case "workflows":
 		return s.workflowed(c, u)
+	case "apps":
+		if u.Action == resource.Deleted {
+			return c.DeleteAppStore(u.ID)
+		}
+		return nil
 	default:
 		return nil
 	}

@@ -338,3 +338,22 @@ func Check(ctx context.Context, a *freshet.App) ([]Finding, error) {
 	}
 	return p.findings, nil
 }
+
+// Public reports whether the pages of an app are open to everybody. The error
+// wraps freshet.ErrNotFound for a name that there is none of.
+func (a *Apps) Public(ctx context.Context, name string) (bool, error) {
+	_, p, err := a.find(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	return p.App.Public, nil
+}
+
+// Functions lists the functions of an app's objects, as OBJECT.FUNCTION.
+func (a *Apps) Functions(ctx context.Context, name string) ([]string, error) {
+	_, p, err := a.find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return p.functions, nil
+}

@@ -422,3 +422,28 @@ func list(names []string) string {
 	}
 	return "[" + strings.Join(q, ", ") + "]"
 }
+
+// Needs lists, of one object of an app, its functions by its text, and the
+// queries that it runs and that the app does not have.
+func Needs(a *freshet.App, object string) (functions, queries []string) {
+	p := &program{App: a}
+	text := a.Scripts[object].Reveal()
+	for _, r := range references(text) {
+		last := len(r.members) - 1
+		if last == 0 && (r.members[0] == "run" || r.members[0] == "data" || r.members[0] == "clear" || r.members[0] == "responseMeta") && r.name != "this" && !taken[r.name] &&
+			!p.isQuery(r.name) && !p.isScript(r.name) && !local(text, r.name) && !slices.Contains(queries, r.name) && strings.Contains(text, r.name+".run(") {
+			queries = append(queries, r.name)
+		}
+	}
+	for _, m := range method.FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(functions, m[1]) && !notMethods[m[1]] {
+			functions = append(functions, m[1])
+		}
+	}
+	return functions, queries
+}
+
+var (
+	method     = regexp.MustCompile(`(?m)^\s*(?:async\s+)?(?:\*\s*)?([A-Za-z_$][\w$]*)\s*(?:\([^)]*\)\s*\{|:\s*(?:async\s*)?(?:function\b|\([^)]*\)\s*=>|[A-Za-z_$][\w$]*\s*=>))`)
+	notMethods = map[string]bool{"if": true, "for": true, "while": true, "switch": true, "catch": true, "with": true, "function": true, "return": true}
+)

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/freshet-dev/freshet/internal/access"
+	"github.com/freshet-dev/freshet/internal/app"
 	"github.com/freshet-dev/freshet/internal/audit"
 	"github.com/freshet-dev/freshet/internal/doctor"
 	"github.com/freshet-dev/freshet/internal/flow"
@@ -48,6 +49,7 @@ type Options struct {
 	Schedules *schedule.Poller // nil: schedules can be declared and nothing else
 	Tables    *table.Tables    // nil: tables can be declared and nothing else
 
+	Apps    *app.Apps        // nil: apps can be declared and nothing else
 	Library *library.Library // nil: there are no workflows
 	Checker Checker          // nil: reports of imports say little
 	Engine  Engine           // nil: workflows can be kept and nothing else
@@ -112,6 +114,7 @@ func New(o Options) (*API, error) {
 	a.runEndpoints()
 	a.tableEndpoints()
 	a.workflowEndpoints()
+	a.appEndpoints()
 	a.scheduleEndpoints()
 	a.laterEndpoints()
 	if err := a.resourceEndpoints(); err != nil { // after the others, whose paths they end where

@@ -48,6 +48,9 @@ func lookup(err error) *problem.Problem {
 	if p := tableProblem(err); p != nil {
 		return p
 	}
+	if p := appProblem(err); p != nil {
+		return p
+	}
 	if p := workflowProblem(err); p != nil {
 		return p
 	}

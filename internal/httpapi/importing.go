@@ -130,6 +130,21 @@ func (a *API) importAll(w http.ResponseWriter, r *http.Request, c *call) (*impor
 	var files []importer.File
 	var first error
 	for _, f := range in.Files {
+		if importer.Script([]byte(f.Content)) && a.o.Apps != nil {
+			report, err := a.importScript(r.Context(), f.Name, f.Content, in)
+			if err == nil {
+				out.Reports = append(out.Reports, report)
+				continue
+			}
+			if _, ok := errors.AsType[resource.Faults](err); !ok {
+				return nil, err
+			}
+			if first == nil {
+				first = err
+			}
+			out.Skipped = append(out.Skipped, importer.Skipped{File: f.Name, What: "a script", Why: err.Error()})
+			continue
+		}
 		found, skipped, err := importer.Open(f.Name, []byte(f.Content))
 		files, out.Skipped = append(files, found...), append(out.Skipped, skipped...)
 		if err != nil {

@@ -51,7 +51,7 @@ func TestApplyOverHTTP(t *testing.T) {
 	}{
 		"an unknown field":            {"", "clients: {x: {provider: emu, idd: 1}}", 422, "clients.x.idd"},
 		"an unknown kind":             {"", "clientz: {}", 422, "clientz"},
-		"a later kind":                {"", "apps: {x: {dir: a}}", 422, "not in this version"},
+		"a later kind":                {"", "console: {x: y}", 422, "not in this version"},
 		"an unknown provider":         {"", "clients: {x: {provider: emuu, id: a}}", 422, "emuu"},
 		"the server's environment":    {"", "clients: {x: {provider: emu, id: \"${PATH}\"}}", 422, "PATH"},
 		"the server's disk":           {"", "clients: {x: {provider: emu, id: a, secret: {file: /etc/passwd}}}", 422, "/etc/passwd"},
@@ -115,7 +115,7 @@ func TestResourcesOverHTTP(t *testing.T) {
 		"one that may be meant":  {"GET", "/api/v1/clients/emi", ``, 404, `did you mean \"emu\"`},
 		"S11 another host":       {"PUT", "/api/v1/providers/emu", `{"token_url":"https://evil.example/token","client_auth":"basic"}`, 409, "secret-pinned"},
 		"a built-in":             {"DELETE", "/api/v1/providers/github-oauth", ``, 409, "built in"},
-		"a kind of later":        {"GET", "/api/v1/apps", ``, 501, "not-in-this-version"},
+		"a kind of later":        {"GET", "/api/v1/console", ``, 501, "not-in-this-version"},
 		"a run of later":         {"POST", "/api/v1/workflows/CallMyAPI/run", `{}`, 501, "not-in-this-version"},
 		"a kind that is none":    {"GET", "/api/v1/nonsense", ``, 404, "/api/docs"},
 		"a path that is none":    {"GET", "/api/v2/connections", ``, 404, "/api/docs"},
@@ -132,7 +132,7 @@ func TestResourcesOverHTTP(t *testing.T) {
 			t.Errorf("%s: no Allow", name)
 		}
 	}
-	if a := w.with("", "GET", "/api/v1/apps", ""); a.status != 401 {
+	if a := w.with("", "GET", "/api/v1/console", ""); a.status != 401 {
 		t.Errorf("a later kind without a key: %d", a.status)
 	}
 	if a := put("/api/v1/network", `{"allow":["10.0.0.0/8"]}`); a.status != 200 || !strings.Contains(w.do("GET", "/api/v1/network", "").body, "10.0.0.0/8") {

@@ -62,6 +62,12 @@ func Open(name string, b []byte) (files []File, skipped []Skipped, err error) {
 
 var scriptObject = regexp.MustCompile(`^\s*(/\*[\s\S]*?\*/\s*|//[^\n]*\n\s*)*export\s+default\b`)
 
+// Script reports whether a file is a JavaScript object of an app.
+func Script(b []byte) bool {
+	b = bytes.TrimPrefix(b, []byte("\ufeff"))
+	return scriptObject.Match(b[:min(len(b), 64<<10)])
+}
+
 // foreign names the format of a file that is none of a workflow; "": it may be
 // one.
 func foreign(b []byte) string {

@@ -34,7 +34,7 @@ type Options struct {
 	BaseURL *url.URL
 	Hosts   []string // more of them, host or host:port
 
-	API   http.Handler   // /api, /callback, /connect, /hooks, /healthz, /readyz
+	API   http.Handler   // /api, /apps, /callback, /connect, /hooks, /healthz, /readyz
 	Proxy *proxy.Handler // /proxy
 	// Endpoints serves what workflows declare, anywhere else; what none of them
 	// has is next's. nil: there are none.
@@ -115,7 +115,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // or mux.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, prefix := range []string{"/api/", "/callback/", "/connect/", "/hooks/", "/healthz", "/readyz"} {
+	for _, prefix := range []string{"/api/", "/apps/", "/callback/", "/connect/", "/hooks/", "/healthz", "/readyz"} {
 		mux.Handle(prefix, s.o.API)
 	}
 	var rest http.Handler = http.HandlerFunc(nothingHere)
@@ -139,7 +139,7 @@ func (s *Server) handler() http.Handler {
 
 // nothingHere answers for paths that no part of this version has.
 func nothingHere(w http.ResponseWriter, r *http.Request) {
-	for prefix, what := range map[string]string{"/console": "the console", "/apps/": "apps and their pages"} {
+	for prefix, what := range map[string]string{"/console": "the console"} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
 			problem.Write(w, http.StatusNotImplemented, "not-in-this-version", "Not in this version", what+" are not in this version", nil)
 			return
