@@ -47,15 +47,23 @@ func (s *Server) Standby(t testing.TB) *Server {
 // returns when nothing more comes.
 func (s *Server) Lag(t testing.TB) {
 	t.Helper()
+	s.streams(t, "=")
 	s.Set(t, "primary_conninfo", "host=127.0.0.1 port=1")
+	s.streams(t, "<>")
+}
+
+// streams waits until the number of those who stream to a standby is 1, or is
+// not.
+func (s *Server) streams(t testing.TB, is string) {
+	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		// An error while somebody still streams.
-		err := s.exec("postgres", `SELECT 1 / (CASE WHEN EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') THEN 0 ELSE 1 END)`)
+		// A division by zero says no.
+		err := s.exec("postgres", `SELECT 1 / (CASE WHEN (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming') `+is+` 1 THEN 1 ELSE 0 END)`)
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatal("pgtest: the standby goes on receiving")
+			t.Fatalf("pgtest: the standby does not come to stream, or to stop: %v", err)
 		}
 	}
 }
