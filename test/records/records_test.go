@@ -31,11 +31,11 @@ type book struct {
 
 var books = []book{
 	{"reliability.md", func(n int) string { return fmt.Sprintf("F%02d", n) }, 95,
-		span(1, 12, 16, 18, 23, 68, 70, 70, 72, 74, 76, 93)},
+		span(1, 12, 16, 18, 23, 68, 70, 70, 72, 74, 76, 95)},
 	{"security.md", func(n int) string { return fmt.Sprintf("S%02d", n) }, 77,
-		span(1, 49, 58, 62, 66, 77)},
+		span(1, 49, 51, 56, 58, 62, 66, 77)},
 	{"capabilities.md", func(n int) string { return fmt.Sprintf("cap%03d", n) }, 142,
-		span(2, 9, 21, 24, 26, 26, 29, 45, 48, 48, 51, 51, 53, 54, 56, 56, 58, 58, 65, 68, 70, 80)},
+		span(1, 16, 21, 24, 26, 26, 29, 45, 48, 48, 50, 51, 53, 54, 56, 58, 65, 68, 70, 109, 132, 136, 140, 142)},
 }
 
 // span lists the numbers from each first to its last.
