@@ -58,10 +58,12 @@ func (s *server) runWorkflows(h house) error {
 		DefinitionByName: s.definitionID(s.library.Published),
 		DefinitionByTag:  s.definitionID(s.library.ByTag),
 		Secret:           secret.of,
+		ProcessField:     s.processField,
 		Warn: func(_ context.Context, run expr.Scope, what string) {
 			s.log.Warn("a workflow goes on without", "workflow", run.Instance().DefinitionName, "run", run.Instance().InstanceID, "what", what)
 		},
 	}})
+	s.expressions = eval
 	types := activity.NewRegistry(slices.Concat(
 		activity.Control(), activity.Primitives(), activity.Timers(cronNext), activity.Workflows(remover{s}),
 		codec.Specs(), rowspecs.Specs(s.tables), endpoint.Specs(),

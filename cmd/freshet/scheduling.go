@@ -8,6 +8,7 @@ import (
 
 	"github.com/freshet-dev/freshet"
 	"github.com/freshet-dev/freshet/internal/metrics"
+	"github.com/freshet-dev/freshet/internal/process"
 	"github.com/freshet-dev/freshet/internal/queue"
 	"github.com/freshet-dev/freshet/internal/queue/river"
 	"github.com/freshet-dev/freshet/internal/refresh"
@@ -48,6 +49,8 @@ func (s *server) schedules(ctx context.Context, st *store.Store, sh *cluster, co
 			schedule.TargetRefresh:  schedule.Refresh(renewer{s.source, st}),
 			schedule.TargetWorkflow: schedule.Workflow(starter{s}),
 			schedule.KindTrigger:    schedule.TargetFunc(s.fireTrigger),
+			schedule.TargetProcess:  schedule.TargetFunc(s.firePress),
+			process.KindExpiry:      schedule.TargetFunc(s.fireExpiry),
 		},
 		Observe: func(f schedule.Fired) {
 			count.Fired(f.Target, f.Cause, string(f.Status), f.Missed, f.Late, f.Took)

@@ -30,6 +30,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/grant"
 	"github.com/freshet-dev/freshet/internal/httpapi"
 	"github.com/freshet-dev/freshet/internal/metrics"
+	"github.com/freshet-dev/freshet/internal/process"
 	"github.com/freshet-dev/freshet/internal/proxy"
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
@@ -67,6 +68,7 @@ type server struct {
 	engine  *engine.Engine    // this and serves are there once works is true
 	serves  *endpoint.Handler // endpoints of workflows
 	apps    *app.Apps
+	forms
 	works   atomic.Bool
 	failed  <-chan error  // a listener broke
 	deleted atomic.Bool   // rows that held secrets, since the last look
@@ -127,6 +129,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	if err != nil {
 		return nil, err
 	}
+	s.seals = v
 	sh, err := c.join(ctx, s, st, v)
 	if err != nil {
 		return nil, err
@@ -155,6 +158,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		Tables:    s.tables,
 		Workflows: checker,
 		Apps:      appChecks{},
+		Processes: process.Checker{Store: st},
 		Written:   s.written,
 		OnChange: func(kind string, names []string) {
 			s.changed(st, guard, kind, names)
@@ -238,7 +242,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	}
 	s.URL = base.String()
 	gate := httpapi.NewGate(keys, trail, count, s.log)
-	up := upstream.New(upstream.Options{Dialer: guard, Log: s.log})
+	up := upstream.New(upstream.Options{Dialer: guard, Values: s.processValue, Log: s.log})
 	flows := flow.New(flow.Options{Store: st, Sealer: v, Definitions: s.Book, Grants: sender, Source: s.source, RedirectURI: s.URL + "/callback/oauth2", Shared: sh != nil, Log: s.log, Ended: ended(trail, s.log)})
 	s.later("authorizations", func(context.Context) error { flows.Close(); return nil })
 	if err := s.runWorkflows(house{Store: st, Vault: v, Dialer: guard, Upstream: up, Trail: trail, Gate: gate, Values: values, Base: base, Alone: sh == nil}); err != nil {
@@ -249,7 +253,8 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		l.Close()
 		return nil, err
 	}
-	api, err := httpapi.New(httpapi.Options{Apps: s.apps, Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine}, BaseURL: s.URL,
+	s.runProcesses(house{Store: st, Vault: v, Dialer: guard, Upstream: up, Trail: trail, Values: values, Alone: sh == nil})
+	api, err := httpapi.New(httpapi.Options{Apps: s.apps, Processes: s.processes, Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine}, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
@@ -377,6 +382,8 @@ func (s *server) written(c *store.Change, u resource.Update) error {
 		return s.tabled(c, u)
 	case "workflows":
 		return s.workflowed(c, u)
+	case "processes":
+		return s.processed(c, u)
 	case "apps":
 		if u.Action == resource.Deleted {
 			return c.DeleteAppStore(u.ID)

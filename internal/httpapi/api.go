@@ -19,6 +19,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/doctor"
 	"github.com/freshet-dev/freshet/internal/flow"
 	"github.com/freshet-dev/freshet/internal/problem"
+	"github.com/freshet-dev/freshet/internal/process"
 	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/resource"
@@ -49,7 +50,9 @@ type Options struct {
 	Schedules *schedule.Poller // nil: schedules can be declared and nothing else
 	Tables    *table.Tables    // nil: tables can be declared and nothing else
 
-	Apps    *app.Apps        // nil: apps can be declared and nothing else
+	Apps      *app.Apps          // nil: apps can be declared and nothing else
+	Processes *process.Processes // nil: there are no processes
+
 	Library *library.Library // nil: there are no workflows
 	Checker Checker          // nil: reports of imports say little
 	Engine  Engine           // nil: workflows can be kept and nothing else
@@ -116,6 +119,7 @@ func New(o Options) (*API, error) {
 	a.workflowEndpoints()
 	a.appEndpoints()
 	a.scheduleEndpoints()
+	a.processEndpoints()
 	a.laterEndpoints()
 	if err := a.resourceEndpoints(); err != nil { // after the others, whose paths they end where
 		return nil, err

@@ -54,6 +54,9 @@ func lookup(err error) *problem.Problem {
 	if p := workflowProblem(err); p != nil {
 		return p
 	}
+	if p := processProblem(err); p != nil {
+		return p
+	}
 	if f, ok := errors.AsType[resource.Faults](err); ok {
 		return faults(f)
 	}

@@ -17,8 +17,6 @@ var later = []struct {
 	verb access.Verb
 	what string
 }{
-	{"/api/v1/services", access.Read, "services"},
-	{"/api/v1/processes", access.Read, "processes"},
 	{"/api/v1/components", access.Read, "components"},
 	{"/api/v1/console", access.Read, "the console"},
 }

@@ -83,7 +83,7 @@ func (a *API) resourceEndpoints() error {
 		switch {
 		case k.Single:
 			a.singleEndpoints(k)
-		case k.Name == kindConnections, k.Name == kindSchedules && a.o.Schedules != nil, k.Name == kindTables && a.o.Tables != nil, k.Name == kindWorkflows:
+		case k.Name == kindConnections, k.Name == kindSchedules && a.o.Schedules != nil, k.Name == kindTables && a.o.Tables != nil, k.Name == kindWorkflows, k.Name == kindProcesses:
 			a.changeEndpoints(k, k.Name+"/{name}")
 		default:
 			a.lookEndpoints(k)

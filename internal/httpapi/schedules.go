@@ -104,8 +104,11 @@ func (a *API) scheduled(ctx context.Context, t *store.Timer, last *store.Firing)
 	if plan.OnDemand() {
 		out.Hook = a.o.BaseURL + "/hooks/schedules/" + url.PathEscape(t.Name)
 	}
-	if t.Target == schedule.TargetRefresh {
+	switch t.Target {
+	case schedule.TargetRefresh:
 		a.warn(ctx, &out, t, plan)
+	case schedule.TargetProcess:
+		a.warnProcess(ctx, &out, s, plan)
 	}
 	return out, plan
 }
@@ -132,13 +135,7 @@ func (a *API) warn(ctx context.Context, out *scheduled, t *store.Timer, plan *sc
 	}
 	if end := row.RefreshExpiry; !end.IsZero() {
 		out.RefreshExpiresAt = instant(end)
-		text := "the refresh token itself ends at " + end.UTC().Format(time.RFC3339)
-		switch {
-		case !end.After(now):
-			out.Warnings = append(out.Warnings, "the refresh token itself ended at "+end.UTC().Format(time.RFC3339))
-		case !t.NextAt.IsZero() && !t.NextAt.Before(end):
-			out.Warnings = append(out.Warnings, text+", before the next run")
-		case end.Sub(now) < lapsing:
+		if text := refreshEnd(end, now, out.NextRun); text != "" {
 			out.Warnings = append(out.Warnings, text)
 		}
 	}

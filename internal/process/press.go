@@ -145,7 +145,9 @@ func (p *Processes) Press(ctx context.Context, q Press) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.live.Add(1)
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
 	defer p.live.Done()
 	if q.Instance != "" {
 		if _, err := p.row(ctx, q.Process, q.Instance); err != nil {

@@ -73,7 +73,9 @@ func (p *Processes) Preview(ctx context.Context, q Preview) (*Previewed, error) 
 	if err := x.load(ctx, q.Fields); err != nil {
 		return nil, err
 	}
-	p.live.Add(1)
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
 	defer p.live.Done()
 	x.preview, x.by = &preview{perform: q.Perform, save: q.Save}, q.By
 	keep := x.clone()

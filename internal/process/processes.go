@@ -65,9 +65,12 @@ type Options struct {
 type Processes struct {
 	o     Options
 	locks locks
-	live  sync.WaitGroup
-	stop  context.CancelFunc
-	life  context.Context
+
+	mu     sync.Mutex
+	closed bool
+	live   sync.WaitGroup
+	stop   context.CancelFunc
+	life   context.Context
 }
 
 // New returns the processes of a server. Close them.
@@ -90,9 +93,26 @@ func New(o Options) *Processes {
 	return p
 }
 
+// ErrClosed says that no press begins any more.
+var ErrClosed = errors.New("the server is ending")
+
+// enter admits a press, which ends with p.live.Done.
+func (p *Processes) enter() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	p.live.Add(1)
+	return nil
+}
+
 // Close waits for presses to end, until ctx does; what goes on then is told to
 // stop.
 func (p *Processes) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		p.live.Wait()
