@@ -38,4 +38,3 @@ func (s *server) runApps(h house) error {
 	s.later("apps", s.apps.Close)
 	return nil
 }
-

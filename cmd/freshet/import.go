@@ -17,8 +17,8 @@ import (
 type importCmd struct {
 	remote   `embed:""`
 	format   `embed:""`
-	File     []string `arg:"" name:"FILE" help:"Exports of World of Workflows or Elsa 2, Solutions (zip), definitions of our own; - is the standard input."`
-	As       string   `placeholder:"NAME" help:"The name that the workflow gets here. A known name gets a new version."`
+	File     []string `arg:"" name:"FILE" help:"Exports of World of Workflows or Elsa 2, Solutions (zip), definitions of our own, JavaScript objects of Appsmith; - is the standard input."`
+	As       string   `placeholder:"NAME" help:"The name that the workflow, or the app of a JavaScript object, gets here. A known workflow gets a new version, a known app the object."`
 	Publish  bool     `help:"New runs use it; without this it is a draft."`
 	Set      []string `sep:"none" placeholder:"VAR=JSON" help:"A default variable to attach beside the file. Repeatable."`
 	MapInput []string `sep:"none" placeholder:"VAR=EXPR" help:"A variable that is set before the first activity: JavaScript over input. Repeatable."`
@@ -101,6 +101,10 @@ func printImported(w io.Writer, r *api.ImportReport) {
 		if text != "" {
 			fmt.Fprintln(w, "    → "+plain(text))
 		}
+	}
+	if r.Kind == "app" {
+		printApp(w, r)
+		return
 	}
 	standing := "draft"
 	if r.Published {

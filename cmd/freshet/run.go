@@ -17,7 +17,7 @@ import (
 
 type runCmd struct {
 	remote  `embed:""`
-	What    string `arg:"" name:"WORKFLOW" help:"The workflow's name. APP.SCRIPT.FUNCTION and PROCESS/INSTANCE:BUTTON are not in this version."`
+	What    string `arg:"" name:"WORKFLOW" help:"A workflow, or APP.SCRIPT.FUNCTION. PROCESS/INSTANCE:BUTTON is not in this version."`
 	Input   string `placeholder:"JSON|@FILE" help:"The input; @FILE reads it from a file, @- from the standard input."`
 	Journal bool   `help:"Print each step on the standard error as it happens."`
 	Preview bool   `help:"Show the requests that it would send, and send none. Not in this version."`
@@ -52,15 +52,10 @@ func (c *runCmd) Run(e *env) error {
 		return err
 	}
 	r := api.RunRequest{Name: c.What, Input: input}
-	var out *api.RunResult
-	if c.Journal {
-		out, err = c.followed(e, cl, r)
-	} else {
-		out, err = cl.RunWorkflow(e.ctx, r)
-	}
+	out, err := c.start(e, cl, cl.RunWorkflow, r)
 	var p *api.Problem
 	if errors.As(err, &p) && p.Status == 404 && function.MatchString(c.What) {
-		return errLaterRun(c.What, "APP.SCRIPT.FUNCTION")
+		out, err = c.function(e, cl, r)
 	}
 	if err != nil {
 		return err
@@ -90,7 +85,7 @@ func (c *runCmd) input(e *env) (json.RawMessage, error) {
 // followed runs it and prints its steps meanwhile. The run is found by a
 // correlation id that nothing else has; the journal is masked, the output that
 // the call itself brings is not.
-func (c *runCmd) followed(e *env, cl *api.Client, r api.RunRequest) (*api.RunResult, error) {
+func (c *runCmd) followed(e *env, cl *api.Client, run starts, r api.RunRequest) (*api.RunResult, error) {
 	r.Correlation = "cli-" + rand.Text()
 	type ended struct {
 		out *api.RunResult
@@ -98,7 +93,7 @@ func (c *runCmd) followed(e *env, cl *api.Client, r api.RunRequest) (*api.RunRes
 	}
 	done := make(chan ended, 1)
 	go func() {
-		out, err := cl.RunWorkflow(e.ctx, r)
+		out, err := run(e.ctx, r)
 		done <- ended{out, err}
 	}()
 	ctx, cancel := context.WithCancel(e.ctx)

@@ -236,4 +236,3 @@ func (a *API) importScript(ctx context.Context, name, text string, in *importReq
 	}
 	return r, nil
 }
-
