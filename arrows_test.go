@@ -38,7 +38,7 @@ var arrows = map[string]string{
 	"internal/store/postgres":   "internal/store",
 	"internal/workflow/content": "internal/workflow/model",
 	"internal/workflow":         "",
-	"internal/importer":         "internal/workflow",
+	"internal/importer":         "internal/component/descriptor internal/workflow",
 	"internal/workflow/library": ". internal/store internal/workflow",
 	"internal/workflow/check":   ". internal/table/odata internal/workflow internal/workflow/activity internal/workflow/expr internal/workflow/library",
 	"internal/script":           "internal/workflow/model",

@@ -6,10 +6,43 @@ import (
 	"sync"
 
 	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/audit"
+	"github.com/freshet-dev/freshet/internal/component"
+	"github.com/freshet-dev/freshet/internal/dial"
 	"github.com/freshet-dev/freshet/internal/failpoint"
 	"github.com/freshet-dev/freshet/internal/grant"
 	"github.com/freshet-dev/freshet/internal/routine"
+	"github.com/freshet-dev/freshet/internal/workflow/outbound"
 )
+
+// runComponents makes what carries out messages of components. It begins with
+// startSchedules, which starts the jobs.
+func (s *server) runComponents(h house) error {
+	places := connections{s.source}
+	send := outbound.Options{Transport: h.Dialer.Transport(dial.Upstream), Caller: h.Upstream, Connections: places, Admit: admitted(h.Trail)}
+	held := component.Held{Source: s.source, Now: failpoint.Now, Admit: func(ctx context.Context, connection, what string) error {
+		row := audit.Entry{Actor: "component", Action: audit.TokenRead, Subject: connection}
+		if what == "import" {
+			row.Action = audit.TokenImport
+		}
+		return h.Trail.Record(ctx, row)
+	}}
+	var err error
+	s.components, err = component.New(component.Options{Store: h.Store, Sealer: h.Vault, Journal: s.journal, Queue: s.jobs, Components: s.Book, Credentials: held, Send: send.Send,
+		Variables: func(ctx context.Context, connection string) (map[string]string, error) {
+			d, err := s.Book.Definition(ctx, connection)
+			if err != nil {
+				return nil, err
+			}
+			return d.Connection.Variables, nil
+		}, Alone: h.Alone, Now: failpoint.Now, Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.jobs.Register(s.components.Kind())
+	s.later("components", s.components.Close)
+	return nil
+}
 
 // routines are what connections that refresh by themselves run. The refresher
 // is made before what runs them, and may be due before that has begun.
@@ -37,4 +70,10 @@ func (r *routines) ready(ctx context.Context) (routine.Workflows, routine.Script
 	case <-ctx.Done():
 		return nil, nil, errors.New("this server has not begun to run anything yet")
 	}
+}
+
+// retryMessage carries out the failed message of a run again.
+func (s *server) retryMessage(ctx context.Context, id string) error {
+	_, err := s.components.Retry(ctx, id)
+	return err
 }

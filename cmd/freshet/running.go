@@ -144,10 +144,17 @@ func (r remover) RemoveRuns(ctx context.Context, f activity.Removal) (int, error
 }
 
 // steering is the engine as the API steers runs with it.
-type steering struct{ *engine.Engine }
+type steering struct {
+	*engine.Engine
+	s *server
+}
 
-// Retry goes on with a faulted run, to its end or next wait.
+// Retry goes on with a faulted run, to its end or next wait. A run of a component
+// is not gone on with: its message gets another one.
 func (r steering) Retry(ctx context.Context, id runs.ID) error {
+	if v, err := r.s.journal.Get(ctx, id); err == nil && v.Kind == runs.Component {
+		return r.s.retryMessage(ctx, id)
+	}
 	_, err := r.Engine.Retry(ctx, id)
 	return err
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/audit"
 	"github.com/freshet-dev/freshet/internal/backup"
 	"github.com/freshet-dev/freshet/internal/catalog"
+	"github.com/freshet-dev/freshet/internal/component"
 	"github.com/freshet-dev/freshet/internal/dial"
 	"github.com/freshet-dev/freshet/internal/failpoint"
 	"github.com/freshet-dev/freshet/internal/flow"
@@ -55,19 +56,20 @@ type server struct {
 	AdminKey string // what the data directory's file holds
 	Book     *resource.Book
 
-	dir     string
-	first   bool // it made the directory's admin key just now
-	log     *slog.Logger
-	source  *refresh.Source
-	tables  *rows.Tables
-	library *library.Library
-	jobs    jobs
-	poller  *schedule.Poller
-	journal *runs.Journal
-	told    toldRuns
-	engine  *engine.Engine    // this and serves are there once works is true
-	serves  *endpoint.Handler // endpoints of workflows
-	apps    *app.Apps
+	dir        string
+	first      bool // it made the directory's admin key just now
+	log        *slog.Logger
+	source     *refresh.Source
+	tables     *rows.Tables
+	library    *library.Library
+	jobs       jobs
+	poller     *schedule.Poller
+	journal    *runs.Journal
+	told       toldRuns
+	engine     *engine.Engine    // this and serves are there once works is true
+	serves     *endpoint.Handler // endpoints of workflows
+	apps       *app.Apps
+	components *component.Worker
 	forms
 	works   atomic.Bool
 	failed  <-chan error  // a listener broke
@@ -155,11 +157,12 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 			}
 			return row.Sealed != nil, err
 		},
-		Tables:    s.tables,
-		Workflows: checker,
-		Apps:      appChecks{},
-		Processes: process.Checker{Store: st},
-		Written:   s.written,
+		Tables:     s.tables,
+		Workflows:  checker,
+		Apps:       appChecks{},
+		Components: component.Checker{},
+		Processes:  process.Checker{Store: st},
+		Written:    s.written,
 		OnChange: func(kind string, names []string) {
 			s.changed(st, guard, kind, names)
 			sh.changed(st, s.log, kind, names)
@@ -254,7 +257,11 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	s.runProcesses(house{Store: st, Vault: v, Dialer: guard, Upstream: up, Trail: trail, Values: values, Alone: sh == nil})
-	api, err := httpapi.New(httpapi.Options{Apps: s.apps, Processes: s.processes, Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine}, BaseURL: s.URL,
+	if err := s.runComponents(house{Store: st, Vault: v, Dialer: guard, Upstream: up, Trail: trail, Alone: sh == nil}); err != nil {
+		l.Close()
+		return nil, err
+	}
+	api, err := httpapi.New(httpapi.Options{Apps: s.apps, Components: s.components, Processes: s.processes, Store: st, Vault: v, Source: s.source, Upstream: up, Book: s.Book, Gate: gate, Flows: flows, Journal: s.journal, Schedules: s.poller, Tables: s.tables, Library: s.library, Checker: checker, Engine: s.engine, Runs: steering{s.engine, s}, BaseURL: s.URL,
 		Backup: copyOf(st, place, c.Data), Resume: guardian.Confirm, Doctor: sh.findings(diagnose(st, s.Book, guard, s.source)), Values: values, Version: version, Log: s.log})
 	if err != nil {
 		l.Close()
@@ -289,6 +296,9 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		return nil, err
 	}
 	own.begin()
+	if err := s.components.Start(ctx); err != nil {
+		return nil, err
+	}
 	api.Ready()
 	if err := s.startSchedules(ctx); err != nil {
 		return nil, err
@@ -382,6 +392,11 @@ func (s *server) written(c *store.Change, u resource.Update) error {
 		return s.tabled(c, u)
 	case "workflows":
 		return s.workflowed(c, u)
+	case "components":
+		if u.Action != resource.Deleted {
+			return nil
+		}
+		return c.DeleteComponent(u.ID)
 	case "processes":
 		return s.processed(c, u)
 	case "apps":

@@ -16,6 +16,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/access"
 	"github.com/freshet-dev/freshet/internal/app"
 	"github.com/freshet-dev/freshet/internal/audit"
+	"github.com/freshet-dev/freshet/internal/component"
 	"github.com/freshet-dev/freshet/internal/doctor"
 	"github.com/freshet-dev/freshet/internal/flow"
 	"github.com/freshet-dev/freshet/internal/problem"
@@ -50,8 +51,9 @@ type Options struct {
 	Schedules *schedule.Poller // nil: schedules can be declared and nothing else
 	Tables    *table.Tables    // nil: tables can be declared and nothing else
 
-	Apps      *app.Apps          // nil: apps can be declared and nothing else
-	Processes *process.Processes // nil: there are no processes
+	Apps       *app.Apps          // nil: apps can be declared and nothing else
+	Components *component.Worker  // nil: components can be declared and nothing else
+	Processes  *process.Processes // nil: there are no processes
 
 	Library *library.Library // nil: there are no workflows
 	Checker Checker          // nil: reports of imports say little
@@ -118,6 +120,7 @@ func New(o Options) (*API, error) {
 	a.tableEndpoints()
 	a.workflowEndpoints()
 	a.appEndpoints()
+	a.componentEndpoints()
 	a.scheduleEndpoints()
 	a.processEndpoints()
 	a.laterEndpoints()

@@ -51,6 +51,9 @@ func lookup(err error) *problem.Problem {
 	if p := appProblem(err); p != nil {
 		return p
 	}
+	if p := componentProblem(err); p != nil {
+		return p
+	}
 	if p := workflowProblem(err); p != nil {
 		return p
 	}

@@ -145,6 +145,21 @@ func (a *API) importAll(w http.ResponseWriter, r *http.Request, c *call) (*impor
 			out.Skipped = append(out.Skipped, importer.Skipped{File: f.Name, What: "a script", Why: err.Error()})
 			continue
 		}
+		if importer.Component([]byte(f.Content)) {
+			report, err := a.importComponent(r.Context(), f.Name, f.Content, in)
+			if err == nil {
+				out.Reports = append(out.Reports, report)
+				continue
+			}
+			if _, ok := errors.AsType[resource.Faults](err); !ok {
+				return nil, err
+			}
+			if first == nil {
+				first = err
+			}
+			out.Skipped = append(out.Skipped, importer.Skipped{File: f.Name, What: "a component", Why: err.Error()})
+			continue
+		}
 		found, skipped, err := importer.Open(f.Name, []byte(f.Content))
 		files, out.Skipped = append(files, found...), append(out.Skipped, skipped...)
 		if err != nil {

@@ -17,7 +17,6 @@ var later = []struct {
 	verb access.Verb
 	what string
 }{
-	{"/api/v1/components", access.Read, "components"},
 	{"/api/v1/console", access.Read, "the console"},
 }
 
