@@ -2,7 +2,9 @@ package postgres_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-dev/freshet/internal/store"
 	"github.com/freshet-dev/freshet/internal/store/postgres"
@@ -29,6 +31,9 @@ func TestF71_a_standby_takes_over(t *testing.T) {
 			was, err := st.TokenByName(t.Context(), "crm")
 			if err != nil {
 				t.Fatal(err)
+			}
+			for !strings.Contains(contents(t, standby, url), "<name>crm</name>") { // it follows when it can
+				time.Sleep(10 * time.Millisecond)
 			}
 			line := db.Timeline()
 			if synced {
