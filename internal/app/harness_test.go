@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ type world struct {
 	book    *book
 	apps    *app.Apps
 	conns   connections
-	now     func() time.Time
+	ahead   atomic.Int64 // of the machine's clock, in nanoseconds
 	values  *redact.Values
 }
 
@@ -100,7 +101,7 @@ func (w *world) start() {
 	w.journal = run.New(run.Options{Store: st, Values: w.values, Alone: true})
 	guard, err := dial.New(dial.Options{Allow: []string{"127.0.0.0/8"}})
 	w.ok(err)
-	w.apps, err = app.New(app.Options{Definitions: w.book, Store: st, Sealer: w.vault, Journal: w.journal, Connections: w.conns, Values: w.values, Now: w.now, Wait: 20 * time.Second,
+	w.apps, err = app.New(app.Options{Definitions: w.book, Store: st, Sealer: w.vault, Journal: w.journal, Connections: w.conns, Values: w.values, Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }, Wait: 20 * time.Second,
 		Sender: outbound.Options{Transport: guard.Transport(dial.Upstream)}})
 	w.ok(err)
 	stopped := false
@@ -242,4 +243,35 @@ func (w *world) journaled(id run.ID) string {
 func jwt(exp time.Time, more string) string {
 	enc := base64.RawURLEncoding.EncodeToString
 	return enc([]byte(`{"alg":"none"}`)) + "." + enc(fmt.Appendf(nil, `{"exp":%d%s}`, exp.Unix(), more)) + "." + enc([]byte("signature"))
+}
+
+// pass lets time pass, here and at the provider.
+func (w *world) pass(d time.Duration) {
+	w.em.Advance(d)
+	w.ahead.Add(int64(d))
+}
+
+// kept is a value of an app's store as its scripts read it.
+func (w *world) kept(app_, key string) string {
+	w.t.Helper()
+	a := *w.book.apps[app_]
+	a.Scripts = map[string]freshet.Secret{"look": freshet.NewSecret("export default { at(key) { return appsmith.store[key] === undefined ? 'undefined' : appsmith.store[key]; } }")}
+	for n, s := range w.book.apps[app_].Scripts {
+		a.Scripts[n] = s
+	}
+	was := w.book.apps[app_]
+	w.book.put(&a)
+	defer w.book.put(was)
+	out := w.must(app_, "look.at", key)
+	return strings.Trim(out, `"`)
+}
+
+// refused runs a function that has to fail, and returns why.
+func (w *world) refused(app_, function string, input ...any) string {
+	w.t.Helper()
+	out := w.run(app_, function, input...)
+	if out.Fault == nil || out.Status != run.Faulted {
+		w.t.Fatalf("%s.%s: %s, %v", app_, function, out.Status, out.Output)
+	}
+	return out.Fault.Message
 }
