@@ -25,9 +25,9 @@ func between(dice *rand.Rand, low, high time.Duration) time.Duration {
 }
 
 // tormentReplicas does to replicas what happens to machines, until the plan is
-// fulfilled: two of them are always left alone.
-func (w *world) tormentReplicas() {
-	dice := w.random("replicas")
+// fulfilled. Several may do so at once, each to another replica.
+func (w *world) tormentReplicas(n int) {
+	dice := w.random(fmt.Sprint("replicas ", n))
 	for w.ctx.Err() == nil {
 		r := w.replicas[dice.IntN(len(w.replicas))]
 		kind := dice.IntN(100)
@@ -42,7 +42,7 @@ func (w *world) tormentReplicas() {
 			if err := r.revive(dice); err != nil && w.ctx.Err() == nil {
 				w.breach("%v", err)
 			}
-		case kind < 84 && w.plan.kills > 100 || kind == 80:
+		case kind == 80:
 			// Past the lease: half of the grace of 30 s.
 			r.freeze()
 			w.count("replicas stopped past the lease")
