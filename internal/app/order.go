@@ -199,7 +199,7 @@ func (p *program) order() {
 			nodes[name] = n
 			if q := p.query(name); q != nil {
 				n.Query = true
-				n.After = append(slices.Clone(q.needs), q.after...)
+				n.After = append(append(n.After, q.needs...), q.after...)
 			}
 			for _, a := range n.After {
 				add(a)
