@@ -17,10 +17,10 @@ import (
 
 type runCmd struct {
 	remote  `embed:""`
-	What    string `arg:"" name:"WORKFLOW" help:"A workflow, or APP.SCRIPT.FUNCTION. PROCESS/INSTANCE:BUTTON is not in this version."`
+	What    string `arg:"" name:"WORKFLOW" help:"A workflow, APP.SCRIPT.FUNCTION, or PROCESS/INSTANCE:BUTTON."`
 	Input   string `placeholder:"JSON|@FILE" help:"The input; @FILE reads it from a file, @- from the standard input."`
 	Journal bool   `help:"Print each step on the standard error as it happens."`
-	Preview bool   `help:"Show the requests that it would send, and send none. Not in this version."`
+	Preview bool   `help:"Show the requests that it would send, secrets masked, and send none. Of processes."`
 }
 
 // Help gives the example that --help shows.
@@ -30,18 +30,13 @@ func (runCmd) Help() string {
 
 var function = regexp.MustCompile(`^[^./:]+\.[^./:]+\.[^./:]+$`)
 
-// errLaterRun says of a form of WORKFLOW that it comes later.
-func errLaterRun(what, form string) error {
-	return withHint(fmt.Errorf("%s looks like %s, which is not in this version", what, form), "freshet get workflows lists what can be run")
-}
-
 // Run runs a workflow.
 func (c *runCmd) Run(e *env) error {
 	if strings.Contains(c.What, "/") {
-		return errLaterRun(c.What, "PROCESS/INSTANCE:BUTTON")
+		return c.process(e)
 	}
 	if c.Preview {
-		return withHint(errors.New("--preview is not in this version"), "freshet run %s --journal shows each step as it happens", c.What)
+		return withHint(errors.New("--preview is of processes: previews of workflows and scripts are not in this version"), "freshet run %s --journal shows each step as it happens", c.What)
 	}
 	input, err := c.input(e)
 	if err != nil {

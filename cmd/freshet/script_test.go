@@ -164,6 +164,15 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), answer, 0o600))
 	},
+	// fields SET FILE: the fields of examples/kianda with a token set.
+	"fields": func(ts *testscript.TestScript, neg bool, args []string) {
+		var set map[string]any
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &set))
+		b, err := json.Marshal(map[string]any{"GrantType": "refresh_token", "ClientId": "keeper", "ClientSecret": "k33per-secret", "RedirectUrl": "https://app.example/back",
+			"RefreshToken": set["refresh_token"], "AccessToken": set["access_token"]})
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), b, 0o600))
+	},
 	// advance DURATION: lets the provider's clock go on.
 	"advance": func(ts *testscript.TestScript, neg bool, args []string) {
 		d, err := time.ParseDuration(args[0])

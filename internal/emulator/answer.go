@@ -209,6 +209,9 @@ func (e *Emulator) granted(p *Profile, at *accessToken, rt *refreshToken, idToke
 	case "rfc3339":
 		put("expires_at", at64.UTC().Format(time.RFC3339))
 	}
+	if p.CreatedAt {
+		put("created_at", now.Unix())
+	}
 	if rt != nil {
 		put("refresh_token", rt.value)
 	}

@@ -86,11 +86,12 @@ type Profile struct {
 	Format          string           `json:"format,omitempty"`           // opaque (default) | jwt
 	NoRefresh       bool             `json:"no_refresh,omitempty"`       // issues no refresh tokens
 
-	Expires string            `json:"expires,omitempty"` // how answers tell the lifetime: number (default) | string | float | minutes | ms | at | at_ms | rfc3339 | missing
-	Type    string            `json:"type,omitempty"`    // token_type: Bearer
-	Names   map[string]string `json:"names,omitempty"`   // other names for members of the answer; "" leaves one out
-	Wrap    string            `json:"wrap,omitempty"`    // the answer sits below these members, such as data.session
-	Odd     bool              `json:"odd,omitempty"`     // odd but legal answers: unknown members, white space, any order
+	Expires   string            `json:"expires,omitempty"`    // how answers tell the lifetime: number (default) | string | float | minutes | ms | at | at_ms | rfc3339 | missing
+	Type      string            `json:"type,omitempty"`       // token_type: Bearer
+	Names     map[string]string `json:"names,omitempty"`      // other names for members of the answer; "" leaves one out
+	Wrap      string            `json:"wrap,omitempty"`       // the answer sits below these members, such as data.session
+	CreatedAt bool              `json:"created_at,omitempty"` // answers tell when they were issued, in Unix seconds
+	Odd       bool              `json:"odd,omitempty"`        // odd but legal answers: unknown members, white space, any order
 
 	Scope   string `json:"scope,omitempty"`    // granted when none is asked for
 	Narrow  string `json:"narrow,omitempty"`   // what a refresh narrows the scope to

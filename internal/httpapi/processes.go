@@ -115,8 +115,8 @@ type processIn struct {
 }
 
 type instanceIn struct {
-	processIn
-	ID string `path:"id" maxLength:"512" doc:"The instance."`
+	Name string `path:"name" maxLength:"512" doc:"The process."`
+	ID   string `path:"id" maxLength:"512" doc:"The instance."`
 }
 
 // processEndpoints are there with processes.
@@ -150,13 +150,14 @@ func (a *API) processEndpoints() {
 	register(a, huma.Operation{OperationID: "preview-process", Method: http.MethodPost, Path: processesPath + "/{name}/preview", Summary: "Preview a press", Tags: tags, MaxBodyBytes: maxForm,
 		Description: "Shows the exact request of each rule, secrets masked. Nothing is sent without perform, nothing is kept without save, which makes an instance."}, rule{verb: access.Admin, action: "process.preview"},
 		func(ctx context.Context, c *call, in *struct {
-			processIn
+			Name string `path:"name" maxLength:"512" doc:"The process."`
 			Body struct {
-				formIn
-				Instance string `json:"instance,omitempty" doc:"Whose fields are used; without it a new form."`
-				Trigger  string `json:"trigger" doc:"button:NAME, field:NAME or rule:NAME."`
-				Perform  bool   `json:"perform,omitempty" doc:"Send the requests; for a new form only."`
-				Save     bool   `json:"save,omitempty" doc:"Make an instance of the form."`
+				Fields      map[string]any `json:"fields,omitempty" doc:"Values that are entered first; [secret] keeps what a secret field holds."`
+				Correlation string         `json:"correlation_id,omitempty" doc:"What the run can be found by."`
+				Instance    string         `json:"instance,omitempty" doc:"Whose fields are used; without it a new form."`
+				Trigger     string         `json:"trigger" doc:"button:NAME, field:NAME or rule:NAME."`
+				Perform     bool           `json:"perform,omitempty" doc:"Send the requests; for a new form only."`
+				Save        bool           `json:"save,omitempty" doc:"Make an instance of the form."`
 			}
 		}) (*body[previewView], error) {
 			b := in.Body
@@ -194,7 +195,7 @@ func (a *API) instanceEndpoints(tags []string) {
 	register(a, huma.Operation{OperationID: "list-instances", Method: http.MethodGet, Path: path, Summary: "Saved instances of a process", Tags: tags}, rule{verb: access.Read},
 		func(ctx context.Context, c *call, in *struct {
 			Paging
-			processIn
+			Name string `path:"name" maxLength:"512" doc:"The process."`
 		}) (*body[instanceList], error) {
 			after := int64(0)
 			if in.Cursor != "" {
@@ -221,7 +222,7 @@ func (a *API) instanceEndpoints(tags []string) {
 	}
 	register(a, huma.Operation{OperationID: "create-instance", Method: http.MethodPost, Path: path, Summary: "Save a new instance", Tags: tags, DefaultStatus: http.StatusCreated, MaxBodyBytes: maxForm}, rule{verb: access.Admin, action: "instance.create"},
 		func(ctx context.Context, c *call, in *struct {
-			processIn
+			Name string `path:"name" maxLength:"512" doc:"The process."`
 			Body entry
 		}) (*body[instanceView], error) {
 			v, err := a.o.Processes.Enter(ctx, in.Name, "", in.Body.Fields, c.caller.Actor())
@@ -240,7 +241,8 @@ func (a *API) instanceEndpoints(tags []string) {
 		})
 	register(a, huma.Operation{OperationID: "edit-instance", Method: http.MethodPatch, Path: path + "/{id}", Summary: "Enter values into a saved instance", Tags: tags, MaxBodyBytes: maxForm}, rule{verb: access.Admin, action: "instance.edit", subject: subject},
 		func(ctx context.Context, c *call, in *struct {
-			instanceIn
+			Name string `path:"name" maxLength:"512" doc:"The process."`
+			ID   string `path:"id" maxLength:"512" doc:"The instance."`
 			Body entry
 		}) (*body[instanceView], error) {
 			v, err := a.o.Processes.Enter(ctx, in.Name, in.ID, in.Body.Fields, c.caller.Actor())
@@ -278,7 +280,8 @@ func (a *API) pressEndpoints(tags []string) {
 	for _, t := range []struct{ kind, plural, summary string }{{"button", "buttons", "Press a button"}, {"field", "fields", "Run the rules of a field"}, {"rule", "rules", "Run one rule"}} {
 		register(a, huma.Operation{OperationID: "press-" + t.kind, Method: http.MethodPost, Path: processesPath + "/{name}/instances/{id}/" + t.plural + "/{what}", Summary: t.summary, Tags: tags, MaxBodyBytes: maxForm, Description: text},
 			rule{verb: access.Run, name: "name", action: "process.press"}, func(ctx context.Context, c *call, in *struct {
-				instanceIn
+				Name string  `path:"name" maxLength:"512" doc:"The process."`
+				ID   string  `path:"id" maxLength:"512" doc:"The instance."`
 				What string  `path:"what" maxLength:"512"`
 				Body *formIn `required:"false"`
 			}) (*body[pressView], error) {
@@ -286,7 +289,7 @@ func (a *API) pressEndpoints(tags []string) {
 			})
 		register(a, huma.Operation{OperationID: "press-" + t.kind + "-anew", Method: http.MethodPost, Path: processesPath + "/{name}/" + t.plural + "/{what}", Summary: t.summary + " of a new form", Tags: tags, MaxBodyBytes: maxForm, Description: text + " The form becomes an instance when a rule saves it."},
 			rule{verb: access.Run, name: "name", action: "process.press"}, func(ctx context.Context, c *call, in *struct {
-				processIn
+				Name string  `path:"name" maxLength:"512" doc:"The process."`
 				What string  `path:"what" maxLength:"512"`
 				Body *formIn `required:"false"`
 			}) (*body[pressView], error) {
