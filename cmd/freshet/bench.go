@@ -7,9 +7,9 @@ import (
 )
 
 type benchCmd struct {
-	Profile     string `arg:"" optional:"" help:"reads, proxy, inprocess, waiters, storm, start or scale, without it all of these; million and replicas take minutes; all is everything."`
+	Profile     string `arg:"" optional:"" help:"reads, proxy, inprocess, waiters, storm, workflow, start or scale, without it all of these; million and replicas take minutes; all is everything."`
 	Report      string `placeholder:"FILE" help:"Write the figures as Markdown."`
-	DatabaseURL string `placeholder:"URL" help:"An empty PostgreSQL for the profiles storm, scale, million and replicas."`
+	DatabaseURL string `placeholder:"URL" help:"An empty PostgreSQL for the profiles storm, workflow, scale, million and replicas."`
 	Output      string `default:"table" enum:"table,json" help:"table or json."`
 }
 

@@ -66,6 +66,7 @@ var profiles = []profile{
 	{"inprocess", "cached reads in a Go program, against x/oauth2.ReuseTokenSource", (*runner).inprocess, false, false},
 	{"waiters", "5,000 callers of one expired token", (*runner).waiters, false, false},
 	{"storm", "one token read by an open loop of 1,000 a second, times counted from when each read was due: at rest, while 10,000 other connections are refreshed, and while a provider hangs", (*runner).storm, false, true},
+	{"workflow", "runs of an imported workflow, with its journal", (*runner).workflow, false, true},
 	{"start", "cold start on an existing store, and memory at rest", (*runner).startup, false, false},
 	{"scale", "100,000 connections: start and memory", (*runner).scale, false, true},
 	{"million", "1,000,000 connections: start, memory, and what it costs to look for those that are due", (*runner).million, true, true},

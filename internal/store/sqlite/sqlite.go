@@ -56,13 +56,14 @@ var (
 // DB is the embedded database. It implements store.DB.
 type DB struct {
 	write, read *sql.DB
+	prepared    prepared // of read
 	now         func() time.Time
 	lock        *dirLock // nil if opened to look
 	path        string
 }
 
 // Read returns the read pool.
-func (d *DB) Read() store.Querier { return querier{d.read, d} }
+func (d *DB) Read() store.Querier { return querier{reader{d}, d} }
 
 // Tx runs fn in one immediate transaction on the write connection.
 func (d *DB) Tx(ctx context.Context, fn func(store.Querier) error) error {
