@@ -35,7 +35,7 @@ const ByComponent = "component"
 // wrap makes a script of the source of an action. The source begins on the first
 // line, so that places in errors are its own.
 func wrap(source string) string {
-	return "(async () => __component(function (exports, module, require, process, rp) {" + source + "\n}, __input))()"
+	return "(async () => __component(function (exports, module, require, process) {" + source + "\n}, __input))()"
 }
 
 // An execution is one attempt at one message. It is a script.World.

@@ -57,6 +57,13 @@ func (h Held) Keys(ctx context.Context, connection string, fresh bool) (Keys, er
 	} else {
 		t, err = c.Stored(ctx)
 	}
+	if se := (*freshet.StateError)(nil); errors.As(err, &se) && se.State == freshet.StateReauth {
+		detail := se.Detail
+		if detail == "" {
+			detail = "only a person can help"
+		}
+		return Keys{}, fmt.Errorf("%w: %s; to authorize it: freshet connect %s, or freshet tokens import %s", err, detail, connection, connection)
+	}
 	if err != nil {
 		return Keys{}, err
 	}

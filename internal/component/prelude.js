@@ -78,6 +78,7 @@ function rp(first, second) {
 for (const method of ["get", "post", "put", "patch", "del", "delete", "head"]) {
   rp[method] = (first, second) => rp(assign({}, typeof first === "string" ? assign({}, second, {uri: first}) : first, {method: method === "del" ? "DELETE" : method.toUpperCase()}));
 }
+define("rp", rp);
 rp.defaults = base => (first, second) => rp(assign({}, base, typeof first === "string" ? assign({}, second, {uri: first}) : first));
 
 function fetch(url, o) {
@@ -183,7 +184,7 @@ define("__component", (define, input) => {
     getFlowVariables: () => assign({}, input.flow),
   };
   const module = {exports: {}};
-  define.call(module.exports, module.exports, module, require, {env, on() {}, nextTick(f, ...a) { Promise.resolve().then(() => f(...a)); }}, rp);
+  define.call(module.exports, module.exports, module, require, {env, on() {}, nextTick(f, ...a) { Promise.resolve().then(() => f(...a)); }});
   const action = module.exports.process || (typeof module.exports === "function" ? module.exports : undefined);
   if (typeof action !== "function") throw new TypeError("the action has no function process: exports.process = async function (msg, cfg, snapshot) {…}");
   return Promise.resolve(action.call(self, input.msg, cfg, input.snapshot)).then(v => { if (v !== undefined) data(v); });

@@ -35,7 +35,7 @@ const (
 	// stale is when a message that is under way has been left by its process.
 	stale = maxTimeout + 5*time.Minute
 	// thinking is how long an action may compute, without what it waits for.
-	thinking = 5 * time.Second
+	thinking = 2 * time.Second
 	// dbWait bounds what has to be written when a message has been carried out.
 	dbWait = 10 * time.Second
 )
