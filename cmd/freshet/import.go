@@ -62,6 +62,7 @@ func (c *importCmd) Run(e *env) error {
 		if err != nil {
 			return readError(err)
 		}
+		fromEnvironment(e, &in, f.Data)
 		in.Files = append(in.Files, f)
 	}
 	cl, err := c.client(e)
@@ -104,6 +105,10 @@ func printImported(w io.Writer, r *api.ImportReport) {
 	}
 	if r.Kind == "app" {
 		printApp(w, r)
+		return
+	}
+	if r.Kind == "component" {
+		printComponent(w, r)
 		return
 	}
 	standing := "draft"

@@ -17,7 +17,7 @@ import (
 
 type runCmd struct {
 	remote  `embed:""`
-	What    string `arg:"" name:"WORKFLOW" help:"A workflow, APP.SCRIPT.FUNCTION, or PROCESS/INSTANCE:BUTTON."`
+	What    string `arg:"" name:"WORKFLOW" help:"A workflow, APP.SCRIPT.FUNCTION, COMPONENT.ACTION, or PROCESS/INSTANCE:BUTTON."`
 	Input   string `placeholder:"JSON|@FILE" help:"The input; @FILE reads it from a file, @- from the standard input."`
 	Journal bool   `help:"Print each step on the standard error as it happens."`
 	Preview bool   `help:"Show the requests that it would send, secrets masked, and send none. Of processes."`
@@ -51,6 +51,9 @@ func (c *runCmd) Run(e *env) error {
 	var p *api.Problem
 	if errors.As(err, &p) && p.Status == 404 && function.MatchString(c.What) {
 		out, err = c.function(e, cl, r)
+	}
+	if errors.As(err, &p) && p.Status == 404 && actionName.MatchString(c.What) {
+		out, err = c.action(e, cl, r)
 	}
 	if err != nil {
 		return err
