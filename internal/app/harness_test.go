@@ -275,3 +275,12 @@ func (w *world) refused(app_, function string, input ...any) string {
 	}
 	return out.Fault.Message
 }
+
+// plain is the request of the shop's page, without an app.
+func (w *world) plain(token string) (outbound.Options, outbound.Fields) {
+	guard, err := dial.New(dial.Options{Allow: []string{"127.0.0.0/8"}})
+	w.ok(err)
+	w.t.Cleanup(guard.Close)
+	return outbound.Options{Transport: guard.Transport(dial.Upstream)},
+		outbound.Fields{URL: w.url + "/api/users?user_field_names=true", Headers: map[string]any{"Authorization": "JWT " + token}, Read: true}
+}
