@@ -100,7 +100,6 @@ type world struct {
 	requests []sent
 	answer   func(w http.ResponseWriter, s sent) // nil: rotates tokens
 	n        int
-	now      func() time.Time
 }
 
 func (w *world) Process(_ context.Context, name string) (*freshet.Process, string, error) {
@@ -137,17 +136,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
 	rw.Header().Set("X-Limit", "17")
 	if strings.HasSuffix(r.URL.Path, "/oauth/token") {
-		fmt.Fprintf(rw, `{"access_token":"CANARY-access-%d","token_type":"Bearer","expires_in":3600,"refresh_token":"CANARY-refresh-%d","created_at":%d}`, n, n, w.clock().Unix())
+		fmt.Fprintf(rw, `{"access_token":"CANARY-access-%d","token_type":"Bearer","expires_in":3600,"refresh_token":"CANARY-refresh-%d","created_at":%d}`, n, n, time.Now().Unix())
 		return
 	}
 	fmt.Fprint(rw, `{"name":"Ada","items":[{"id":7}]}`)
-}
-
-func (w *world) clock() time.Time {
-	if w.now == nil {
-		return time.Now()
-	}
-	return w.now()
 }
 
 func (w *world) answers(f func(http.ResponseWriter, sent)) {
@@ -165,7 +157,42 @@ func (w *world) took() []sent {
 	return out
 }
 
+// newWorld is a world whose provider is a server on loopback.
 func newWorld(t testing.TB, tweaks ...func(*process.Options)) *world {
+	t.Helper()
+	guard, err := dial.New(dial.Options{Allow: []string{"127.0.0.0/8"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(guard.Close)
+	w := &world{}
+	srv := httptest.NewServer(http.HandlerFunc(w.serve))
+	t.Cleanup(srv.Close)
+	w.build(t, srv.URL, guard.Transport(dial.Upstream), tweaks...)
+	return w
+}
+
+// A direct transport asks a handler without a network between.
+type direct struct{ serve http.HandlerFunc }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	rec := httptest.NewRecorder()
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	d.serve(rec, r)
+	return rec.Result(), nil
+}
+
+// newBubble is a world without sockets, for the clock of a bubble.
+func newBubble(t testing.TB, tweaks ...func(*process.Options)) *world {
+	t.Helper()
+	w := &world{}
+	w.build(t, "http://127.0.0.1:9", direct{w.serve}, tweaks...)
+	return w
+}
+
+func (w *world) build(t testing.TB, url string, transport http.RoundTripper, tweaks ...func(*process.Options)) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -174,26 +201,19 @@ func newWorld(t testing.TB, tweaks ...func(*process.Options)) *world {
 		}
 	}
 	ctx := context.Background()
-	w := &world{t: t, dir: t.TempDir(), values: redact.NewValues(0), defs: map[string]*freshet.Process{}, services: map[string]*freshet.Service{}}
-	srv := httptest.NewServer(http.HandlerFunc(w.serve))
-	t.Cleanup(srv.Close)
-	w.url = srv.URL
+	w.t, w.url, w.dir, w.values, w.defs, w.services = t, url, t.TempDir(), redact.NewValues(0), map[string]*freshet.Process{}, map[string]*freshet.Service{}
 	var err error
 	w.store, err = sqlite.Open(ctx, w.dir, sqlite.Options{})
 	must(err)
 	t.Cleanup(func() { w.store.Close() })
 	w.vault, err = vault.Open(ctx, w.store, vault.MasterKeyFile(filepath.Join(w.dir, "master.key")))
 	must(err)
-	guard, err := dial.New(dial.Options{Allow: []string{"127.0.0.0/8"}})
-	must(err)
-	t.Cleanup(guard.Close)
 	scripts, err := script.New(expr.ScriptOptions(script.Options{Spare: -1}))
 	must(err)
 	t.Cleanup(func() { scripts.Close() })
 	w.journal = run.New(run.Options{Store: w.store, Values: w.values, Alone: true})
 	t.Cleanup(func() { w.journal.Close(ctx) })
-	o := process.Options{Store: w.store, Sealer: w.vault, Definitions: w, Journal: w.journal, Values: w.values, Alone: true,
-		Outbound: outbound.Options{Transport: guard.Transport(dial.Upstream)}, Mutual: nil}
+	o := process.Options{Store: w.store, Sealer: w.vault, Definitions: w, Journal: w.journal, Values: w.values, Alone: true, Outbound: outbound.Options{Transport: transport}}
 	o.Expressions = expr.New(expr.Options{Engine: scripts, Services: expr.Services{ProcessField: func(ctx context.Context, in, f string) (any, error) { return w.Field(ctx, in, f) }}})
 	for _, f := range tweaks {
 		f(&o)
@@ -206,7 +226,6 @@ func newWorld(t testing.TB, tweaks ...func(*process.Options)) *world {
 	})
 	w.offer(acme(w.url + "/v1"))
 	w.declare(keeper())
-	return w
 }
 
 // declare writes a process as a resource does, faults being the test's.
