@@ -13,6 +13,8 @@ fi
 export CGO_ENABLED=1
 go test -race -timeout 20m . ./api ./internal/access ./internal/audit ./internal/catalog ./internal/dial ./internal/flow ./internal/grant/... \
 	./internal/httpapi ./internal/metrics ./internal/predicate ./internal/proxy ./internal/redact ./internal/template ./internal/upstream \
-	./internal/vault ./internal/web ./internal/webhook ./internal/emulator/...
+	./internal/vault ./internal/web ./internal/webhook ./internal/emulator/... ./internal/queue ./internal/workflow/outbound
 go test -race -timeout 20m -run 'TestCoalesce|TestRejected|TestFenced|TestClose|TestStoreFails|TestBehind|TestEdited|TestLease' ./internal/refresh
 go test -race -timeout 20m -run '^TestStore$/^(Race|Flow|Outbox)$' ./internal/store/sqlite
+go test -race -timeout 20m -run 'TestGroupCommit' ./internal/run
+go test -race -timeout 20m -run 'TestTwoReplicas|TestLock|TestConcurrent' ./internal/workflow/engine

@@ -112,7 +112,11 @@ func join(t *testing.T, st *store.Store, id string, bus replica.Bus, poll ...tim
 			return nil
 		},
 		Look:    func(context.Context) error { return nil },
-		Spilled: func() int64 { return m.spills },
+		Spilled: func() int64 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.spills
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
