@@ -160,7 +160,7 @@ func compile(a *freshet.App) *program {
 	}
 	p.scripts = slices.Sorted(maps.Keys(a.Scripts))
 	b := &bundle{}
-	b.line("var __r = __app(__boot); /* Promise */")
+	b.line("var __r = __app(__boot); /* async */")
 	for _, s := range p.scripts {
 		name("scripts."+s, "script", s)
 		body, lead, err := object(a.Scripts[s].Reveal())
@@ -172,7 +172,7 @@ func compile(a *freshet.App) *program {
 			continue
 		}
 		b.line("__r.script(" + strconv.Quote(s) + ", function () { const __o =")
-		b.code("script "+s, body, lead)
+		b.code("script "+s, calm(body), lead)
 		b.line("; return __o; });")
 	}
 	for _, q := range p.queries {

@@ -95,3 +95,18 @@ func TestReferences(t *testing.T) {
 		}
 	}
 }
+
+func TestCalm(t *testing.T) {
+	for code, want := range map[string]string{
+		"{a() { return \"Error: x\"; } // JSON\n}":          "{a() { return \"\\x45rror: x\"; }  \n}",
+		"{/* a\nDate */ a: 'My Date' + JSON.x}":             "{\n  a: 'My \\x44ate' + JSON.x}",
+		"{a: `Error //`, b: \"Error\"}":                     "{a: `Error //`, b: \"Error\"}",
+		"{a: x => /'/.test(x) ? JSON.stringify(\"'\") : 1}": "{a: x => /'/.test(x) ? JSON.stringify(\"'\") : 1}",
+		"{a: 'say \\'Error\\''}":                            "{a: 'say \\'\\x45rror\\''}",
+		"{a: 1}":                                            "{a: 1}",
+	} {
+		if got := calm(code); got != want {
+			t.Errorf("%s\nbecame %s\nwant   %s", code, got, want)
+		}
+	}
+}
