@@ -10,6 +10,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/audit"
 	"github.com/freshet-dev/freshet/internal/redact"
 	rows "github.com/freshet-dev/freshet/internal/table"
+	"github.com/freshet-dev/freshet/internal/workflow/check"
 )
 
 // secretsTable is the table whose rows are stored secrets: a title column with
@@ -56,6 +57,11 @@ func (s secrets) there(ctx context.Context, reference string) bool {
 	if !ok {
 		typ, name = "", reference
 	}
+	if typ == "Table" { // what an endpoint expects of its callers
+		table, _, _ := strings.Cut(name, "/")
+		_, err := s.tables.Schema(ctx, table)
+		return err == nil
+	}
 	if !strings.EqualFold(typ, "OAuth2") {
 		for _, title := range []string{reference, name} {
 			if list, err := s.tables.As("check").List(ctx, secretsTable, titled(title)); err == nil && len(list) == 1 {
@@ -63,7 +69,7 @@ func (s secrets) there(ctx context.Context, reference string) bool {
 			}
 		}
 	}
-	for _, n := range []string{name, connectionName(name)} {
+	for _, n := range []string{name, check.ConnectionName(name)} {
 		if _, err := s.connections.Connection(ctx, n); err == nil {
 			return typ != ""
 		}
@@ -95,7 +101,7 @@ func (s secrets) stored(ctx context.Context, title string) (freshet.Secret, bool
 }
 
 func (s secrets) token(ctx context.Context, name string) (freshet.Secret, bool, error) {
-	for _, n := range []string{name, connectionName(name)} {
+	for _, n := range []string{name, check.ConnectionName(name)} {
 		conn, err := s.connections.Connection(ctx, n)
 		if errors.Is(err, freshet.ErrNotFound) {
 			continue
@@ -115,24 +121,4 @@ func (s secrets) token(ctx context.Context, name string) (freshet.Secret, bool, 
 		return freshet.NewSecret(tok.Scheme + " " + access), true, nil
 	}
 	return freshet.Secret{}, false, nil
-}
-
-// connectionName is what a connection is to be called here that another
-// platform calls by words: Office365 wow@ is Office365-wow.
-func connectionName(s string) string {
-	var b strings.Builder
-	gap := false
-	for _, c := range s {
-		switch {
-		case c < 128 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c)):
-			if gap && b.Len() > 0 {
-				b.WriteByte('-')
-			}
-			gap = false
-			b.WriteRune(c)
-		default:
-			gap = true
-		}
-	}
-	return b.String()
 }

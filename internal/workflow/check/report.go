@@ -195,7 +195,10 @@ func (c *Checker) secrets(ctx context.Context, all []*text) []Named {
 			ok := c.o.Secret(ctx, out[i].Name)
 			if out[i].There = known(ok); !ok {
 				_, name, _ := strings.Cut(out[i].Name, ":")
-				out[i].Do = fmt.Sprintf("declare a connection named %q: OAuth2:%s is its fresh token", name, name)
+				out[i].Do = fmt.Sprintf("declare a connection named %q: OAuth2:%s is its fresh token", ConnectionName(name), name)
+				if !strings.HasPrefix(out[i].Name, "OAuth2:") {
+					out[i].Do = fmt.Sprintf("insert a row %q into the table Secrets (columns Name, and Value, which is secret): the Value is what goes out", out[i].Name)
+				}
 			}
 		}
 	}
@@ -525,4 +528,24 @@ func quoteAll(list []string) string {
 		out[i] = fmt.Sprintf("%q", s)
 	}
 	return strings.Join(out, ", ")
+}
+
+// ConnectionName is what a connection is to be called here that another
+// platform calls by words: Office365 wow@ is Office365-wow.
+func ConnectionName(s string) string {
+	var b strings.Builder
+	gap := false
+	for _, c := range s {
+		switch {
+		case c < 128 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c)):
+			if gap && b.Len() > 0 {
+				b.WriteByte('-')
+			}
+			gap = false
+			b.WriteRune(c)
+		default:
+			gap = true
+		}
+	}
+	return b.String()
 }
