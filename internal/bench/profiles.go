@@ -231,6 +231,7 @@ func (r *runner) memory(ctx context.Context, profile, name, data string, most in
 	if err != nil {
 		return err
 	}
+	defer s.stop()
 	select {
 	case <-time.After(3 * time.Second):
 	case <-ctx.Done():
