@@ -221,7 +221,7 @@ func (m *missingValues) api(a *freshet.API) {
 	}
 	m.look("api.base_url", a.BaseURL, injectionValues)
 	for i, in := range a.Inject {
-		m.look(index("api.inject", i), in.Template, injectionValues)
+		m.look(index("api.inject", i), in.Template, append([]string{"process"}, injectionValues...)) // process.INSTANCE.FIELD
 	}
 	for _, k := range slices.Sorted(maps.Keys(a.Headers)) {
 		m.look(join("api.headers", k), a.Headers[k], injectionValues)
