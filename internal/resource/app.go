@@ -3,6 +3,8 @@ package resource
 import (
 	"context"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/freshet-dev/freshet"
 )
@@ -46,6 +48,7 @@ func checkApp(c *Check, name string, a *freshet.App) {
 			c.Fault(join("pages", p.Name), "the name of a page is part of its address: letters, digits, dots, hyphens and underscores, a letter or digit first")
 		}
 	}
+	pinQueries(c, name, a)
 	if c.b.o.Apps == nil {
 		return
 	}
@@ -56,6 +59,48 @@ func checkApp(c *Check, name string, a *freshet.App) {
 			c.Fault(field, "%s", detail)
 		}
 	})
+}
+
+// pinQueries keeps stored headers and bodies with the places that they were
+// entered for: a query that goes elsewhere gives them again.
+func pinQueries(c *Check, name string, a *freshet.App) {
+	markers := c.it.markers()
+	row, stored := c.row(Key{kindApp, name})
+	if len(markers) == 0 || !stored {
+		return
+	}
+	was, err := decodeStored[freshet.App](row)
+	if err != nil {
+		c.err = err
+		return
+	}
+	for i := range a.Queries {
+		q := &a.Queries[i]
+		at := join("queries", q.Name)
+		if !slices.ContainsFunc(markers, func(m string) bool { return strings.HasPrefix(m, at+".") }) {
+			continue
+		}
+		for j := range was.Queries {
+			if o := &was.Queries[j]; o.Name == q.Name && placeOfQuery(o) != placeOfQuery(q) {
+				c.Fault(at+".url", "goes to another place than before, and what is stored of the query (%s) was entered for the former: give its headers and body again, by their values", freshet.Redacted)
+			}
+		}
+	}
+}
+
+// placeOfQuery is where a query goes: scheme and host, or its connection.
+func placeOfQuery(q *freshet.AppQuery) string {
+	if q.Connection != "" {
+		return "as " + q.Connection
+	}
+	scheme, rest, ok := strings.Cut(q.URL, "://")
+	if !ok || strings.Contains(scheme, "{{") {
+		return q.URL
+	}
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		rest = rest[:i]
+	}
+	return strings.ToLower(scheme + "://" + rest)
 }
 
 // AppRevision returns which app has the name, and which state of it.

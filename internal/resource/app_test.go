@@ -94,6 +94,10 @@ func TestAppFromAFolder(t *testing.T) {
 		}
 	}
 	turned := "apps: {shop: {queries: [{name: users, url: https://a.example/users, headers: {Authorization: '[secret]'}}, {name: login, url: https://b.example, body: '[secret]'}]}}"
+	if _, err := apply(t, b, turned, nil); err == nil || !strings.Contains(err.Error(), "apps.shop.queries.login.url: goes to another place than before") {
+		t.Errorf("a stored body goes to another host: %v", err)
+	}
+	turned = strings.Replace(turned, "https://b.example", "https://A.example/other", 1)
 	must(t, b, turned, nil)
 	if a, _, _, err = b.App(t.Context(), "shop"); err != nil || a.Queries[1].Body.Reveal() != `{"password":"hunter22"}` || a.Queries[0].Headers["Authorization"].Reveal() != "JWT {{js.get.data}}" {
 		t.Errorf("a secret went to another query: %+v %v", a, err)
