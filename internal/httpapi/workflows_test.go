@@ -254,7 +254,7 @@ func TestImportInOtherForms(t *testing.T) {
 		"broken":            {`{"activities":[`, "application/json", 422, "line 1, column 16: the file ends too early"},
 		"invalid UTF-8":     {"{\"activities\":[],\"name\":\"\xe9\"}", "application/json", 422, "not UTF-8"},
 		"50 MB":             {"{" + strings.Repeat(" ", 50<<20), "application/json", 422, "a definition has at most 4"},
-		"elastic.io":        {`{"title":"x","triggers":{}}`, "application/json", 501, "elastic.io"},
+		"elastic.io":        {`{"title":"x","credentials":{"oauth2":{}}}`, "application/json", 422, "credentials.oauth2.client_id is missing"},
 		"Appsmith":          {"export default { a() {} }", "application/javascript", 501, "Appsmith"},
 		"no zip":            {"PK\x03\x04....", "application/zip", 422, "damaged or cut off"},
 		"an unknown member": {`{"files":[{"name":"a","content":"{}"}],"publihs":true}`, "application/json", 422, "publish"},
