@@ -64,8 +64,8 @@ activities:
 			w.stop(t)
 			w.start(t)
 			eventually(t, "it waits for the request", func() error {
-				if s := w.story(t, r.RunID); !strings.Contains(s, "answer") {
-					return errors.New(s)
+				if s := w.story(t, r.RunID); !strings.Contains(s, "answer") || w.runOf(t, r.RunID).Status != "suspended" {
+					return errors.New(s) // a step is seen before the wait is durable
 				}
 				return nil
 			})
