@@ -71,8 +71,14 @@ func (a *Apps) begin(ctx context.Context, r *resident, p *program, rec *run.Reco
 	}
 	j.boot = model.JSON(boot)
 	// A caller may hang up, a job may not: a provider retires the old refresh
-	// token as it answers.
+	// token as it answers. A deadline is another matter: who has one counts on
+	// nothing being under way behind it.
 	j.ctx, j.cancel = context.WithTimeout(context.WithoutCancel(ctx), a.o.Wait)
+	if end, ok := ctx.Deadline(); ok {
+		cancel := j.cancel
+		inner, stop := context.WithDeadline(j.ctx, end)
+		j.ctx, j.cancel = inner, func() { stop(); cancel() }
+	}
 	stop := context.AfterFunc(a.base, j.cancel)
 	cancel := j.cancel
 	j.cancel = func() { stop(); cancel() }

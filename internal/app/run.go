@@ -65,6 +65,9 @@ func (a *Apps) Run(ctx context.Context, r Request) (Result, error) {
 			if e.Fault != nil {
 				out.Status, out.Output = run.Faulted, nil
 			}
+			if e.Status != "" {
+				out.Status = e.Status
+			}
 		})
 	return out, err
 }
