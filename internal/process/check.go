@@ -189,6 +189,7 @@ func (c *checker) rules(where string, rules []freshet.ProcessRule, button bool) 
 				c.report(true, where, c.noField(f))
 			}
 			c.value(where, r.SetField[f], false)
+			c.exposed(where, f, r.SetField[f])
 		}
 		if item := r.Item(); item != nil {
 			c.item(here+"."+key(r), item)
@@ -215,6 +216,7 @@ func (c *checker) item(where string, item *freshet.ItemRule) {
 				c.report(true, path(where+out.at, f), c.noField(f))
 			}
 			c.value(path(where+out.at, f), out.m[f], true)
+			c.exposed(path(where+out.at, f), f, out.m[f])
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(item.Input)) {
@@ -302,6 +304,21 @@ func (c *checker) value(where string, v freshet.ProcessValue, answer bool) {
 	c.script(where+".expression", v.Expression)
 	for _, r := range refs(v.Text) {
 		c.reference(where, r, answer)
+	}
+}
+
+// exposed warns of a secret that goes into a field that everybody may look at.
+func (c *checker) exposed(where, field string, v freshet.ProcessValue) {
+	to := c.p.Field(field)
+	if to == nil || to.Secret || content.SecretName(field) { // the last is said where the field is
+		return
+	}
+	for _, r := range refs(v.Text) {
+		from := c.p.Field(r)
+		member, ofBody := member(r, "body")
+		if from != nil && from.Secret || from == nil && ofBody && content.SecretName(member) {
+			c.report(false, where, fmt.Sprintf("puts a secret, [%s], into field %s, which is shown to everybody who may look: {name: %s, secret: true} hides it", r, field, field))
+		}
 	}
 }
 

@@ -152,6 +152,19 @@ func TestClock(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a request that fires on demand may name the instance", func(t *testing.T) {
+		scheduled(t, func(t *testing.T, w *world, p *schedule.Poller) {
+			f := schedule.Firing{Name: "x", Key: "k", When: &freshet.Schedule{Process: "TokenKeeper", Trigger: "button:Refresh"}, Input: []byte(`{"instanceID":"TokenKeeper-1"}`)}
+			out, err := w.Target().Fire(t.Context(), f)
+			if err != nil || !strings.HasPrefix(out.Message, "saved TokenKeeper-1,") {
+				t.Errorf("%+v, %v", out, err)
+			}
+			f.Key, f.Input = "l", []byte(`{"instanceID":"Other-1"}`)
+			if out, err := w.Target().Fire(t.Context(), f); err == nil {
+				t.Errorf("%+v", out)
+			}
+		})
+	})
 	t.Run("a failing provider fails the firing and nothing else", func(t *testing.T) {
 		scheduled(t, func(t *testing.T, w *world, p *schedule.Poller) {
 			w.answers(func(rw http.ResponseWriter, _ sent) { rw.WriteHeader(503) })

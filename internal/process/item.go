@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet"
+	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/template"
 	"github.com/freshet-dev/freshet/internal/workflow/content"
 	"github.com/freshet-dev/freshet/internal/workflow/model"
@@ -361,6 +362,9 @@ func (a *answered) shown() *Answer {
 		return nil
 	}
 	out := &Answer{Status: a.status, Headers: map[string]string{}, Body: hide(a.body, false)}
+	if text, ok := out.Body.(string); ok {
+		out.Body = redact.Text(text)
+	}
 	for n, v := range a.header {
 		out.Headers[n] = mask(strings.Join(v, ", "), content.SecretName(n))
 	}

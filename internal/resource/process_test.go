@@ -186,6 +186,8 @@ func TestProcessWarnings(t *testing.T) {
 		"too slow":             {"every: 55m", "every: 65m", "schedules.\"Keep the token fresh\".every: "},
 		"no such instance":     {"instance: TokenKeeper-1", "instance: TokenKeeper-7", "process TokenKeeper has no instance TokenKeeper-7 now"},
 		"shown to everybody":   {"{name: AccessToken, secret: true}", "AccessToken", "AccessToken sounds like a secret"},
+		"a secret is shown":    {`ExpiresIn: "[body.expires_in]"`, `ExpiresIn: "[body.expires_in]", RedirectUrl: "[body.access_token]"`, "puts a secret, [body.access_token], into field RedirectUrl"},
+		"a secret is copied":   {`- set_field: { AccessToken: "" }`, `- set_field: { AccessToken: "", ClientId: "[ClientSecret]" }`, "puts a secret, [ClientSecret], into field ClientId"},
 		"not said to be there": {"[body.created_at]", "[body.created]", "does not say that it answers with body.created"},
 	} {
 		t.Run(name, func(t *testing.T) {
