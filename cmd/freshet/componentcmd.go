@@ -18,7 +18,9 @@ var actionName = regexp.MustCompile(`^[^./:]+\.[^./:]+$`)
 func (c *runCmd) action(e *env, cl *api.Client, r api.RunRequest) (*api.RunResult, error) {
 	component, action, _ := strings.Cut(c.What, ".")
 	r.Name = component
-	return c.start(e, cl, func(ctx context.Context, r api.RunRequest) (*api.RunResult, error) { return cl.RunAction(ctx, action, r) }, r)
+	return c.start(e, cl, func(ctx context.Context, r api.RunRequest) (*api.RunResult, error) {
+		return cl.RunAction(ctx, action, r)
+	}, r)
 }
 
 // fromEnvironment gives an import the variables that the descriptor of a

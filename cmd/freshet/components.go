@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/freshet-dev/freshet"
+	apps "github.com/freshet-dev/freshet/internal/app"
 	"github.com/freshet-dev/freshet/internal/audit"
 	"github.com/freshet-dev/freshet/internal/component"
 	"github.com/freshet-dev/freshet/internal/dial"
 	"github.com/freshet-dev/freshet/internal/failpoint"
 	"github.com/freshet-dev/freshet/internal/grant"
+	"github.com/freshet-dev/freshet/internal/redact"
 	"github.com/freshet-dev/freshet/internal/routine"
 	"github.com/freshet-dev/freshet/internal/workflow/outbound"
 )
@@ -47,13 +51,15 @@ func (s *server) runComponents(h house) error {
 // routines are what connections that refresh by themselves run. The refresher
 // is made before what runs them, and may be due before that has begun.
 type routines struct {
-	s       *server
-	begun   chan struct{} // closed when runs are taken
-	once    sync.Once
-	scripts routine.Scripts // of apps; nil: there are none. Set before begin
+	s      *server
+	values *redact.Values
+	begun  chan struct{} // closed when runs are taken
+	once   sync.Once
 }
 
-func newRoutines(s *server) *routines { return &routines{s: s, begun: make(chan struct{})} }
+func newRoutines(s *server, values *redact.Values) *routines {
+	return &routines{s: s, values: values, begun: make(chan struct{})}
+}
 
 // begin says that runs are taken.
 func (r *routines) begin() { r.once.Do(func() { close(r.begun) }) }
@@ -66,10 +72,29 @@ func (r *routines) refresh(ctx context.Context, def *freshet.Definition, by stri
 func (r *routines) ready(ctx context.Context) (routine.Workflows, routine.Scripts, error) {
 	select {
 	case <-r.begun:
-		return r.s.engine, r.scripts, nil
+		return r.s.engine, r, nil
 	case <-ctx.Done():
 		return nil, nil, errors.New("this server has not begun to run anything yet")
 	}
+}
+
+// RunRoutine runs a function of an app as a refresh routine: APP.OBJECT.FUNCTION.
+// Its job ends with ctx.
+func (r *routines) RunRoutine(ctx context.Context, name string, input map[string]any, trigger string, secrets []string) (any, error) {
+	app, function, _ := strings.Cut(name, ".")
+	b, err := json.Marshal(input)
+	if err != nil {
+		return nil, err
+	}
+	r.values.Add(secrets...)
+	out, err := r.s.apps.Run(ctx, apps.Request{App: app, Function: function, Input: b, Trigger: trigger})
+	switch {
+	case err != nil:
+		return nil, err
+	case out.Fault != nil:
+		return nil, errors.New(out.Fault.Message + "; every step of it: freshet runs " + out.RunID)
+	}
+	return out.Output, nil
 }
 
 // retryMessage carries out the failed message of a run again.

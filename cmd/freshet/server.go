@@ -183,7 +183,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 	sender := grant.New(grant.Options{Transport: guard.Transport(dial.Token), Logger: s.log, Version: version,
 		Mutual: func(c tls.Certificate) http.RoundTripper { return guard.Mutual(dial.Token, c) }})
 	tell := &observers{}
-	own := newRoutines(s)
+	own := newRoutines(s, values)
 	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Routine: own.refresh, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe, Now: failpoint.Now})
 	trail := audit.New(audit.Options{Store: st, Hasher: v, Strict: c.Audit == "strict", Log: s.log})
 	s.later("audit", trail.Close)

@@ -200,3 +200,65 @@ func TestRoutineNames(t *testing.T) {
 		}
 	}
 }
+
+// A function of an app may be the routine, too.
+func TestScriptRoutine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, emulator.Options{}, setup{config: `
+providers: { own: { token_url: "${EMULATOR}/nothing/here", client_auth: body, rotation: { grace: 6s, kind: always, reuse: revokes } } }
+connections:
+  own:  { provider: own, id: strict-app, secret: s3cret-of-own, grant: refresh_token, refresh: { by: "script:keeper.tokens.renew" } }
+  late: { provider: own, id: strict-app, secret: s3cret-of-own, grant: refresh_token, refresh: { by: "script:keeper.tokens.late" } }
+  none: { provider: own, id: strict-app, secret: s3cret-of-own, grant: refresh_token, refresh: { by: "script:keeper.tokens.none" } }
+apps:
+  keeper:
+    queries:
+      - { name: ask, method: POST, url: "${EMULATOR}/token", form: { grant_type: refresh_token, client_id: "{{this.params.client_id}}", client_secret: "{{this.params.client_secret}}", refresh_token: "{{this.params.refresh_token}}" } }
+      - { name: slow, url: "${EMULATOR}/api/slow", timeout: 60s }
+    scripts:
+      tokens: |
+        export default {
+          renew: async (input) => { await ask.run(input); return ask.data; },
+          late: async () => { await slow.run(); return {}; },
+        }
+`})
+	t.Run("cap069 a function of an app refreshes in place of the built-in request", func(t *testing.T) {
+		w.issue(t, "own", "strict-app", time.Hour)
+		for range 3 {
+			tok, p := w.refresh(t, "own")
+			if p != nil {
+				t.Fatal(p)
+			}
+			if w.em.Valid(tok.AccessToken) != nil {
+				t.Fatal("it is no token of the provider")
+			}
+		}
+		w.oracles(t)
+	})
+	for name, code := range map[string]string{"late": "routine_timeout", "none": "routine_missing"} {
+		t.Run("cap069 "+name, func(t *testing.T) {
+			if name == "late" {
+				w.next(t, emulator.Fault{At: "api", Path: "/api/slow", Count: -1, Mode: emulator.Modes{"stall"}})
+			}
+			w.issue(t, name, "strict-app", time.Hour)
+			if _, p := w.refresh(t, name); p == nil {
+				t.Fatal("it refreshed")
+			}
+			got := w.connection(t, name)
+			if e, _ := json.Marshal(got.LastError); !strings.Contains(string(e), code) {
+				t.Errorf("%s: %s", got.State, e)
+			}
+		})
+	}
+	list, err := w.client.Runs(t.Context(), api.RunFilter{Name: "keeper.tokens.renew"}, 10)
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%d runs, %v", len(list), err)
+	}
+	for _, r := range list {
+		b := w.ask(t, "GET", "/api/v1/runs/"+r.ID, nil).body
+		emulatortest.NoCanary(t, w.em, "the run", b)
+		if strings.Contains(string(b), "s3cret-of-own") || r.Trigger != "refresh:own" {
+			t.Errorf("%s: %s", r.Trigger, b)
+		}
+	}
+}
