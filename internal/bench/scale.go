@@ -58,10 +58,17 @@ func (r *runner) million(ctx context.Context) error {
 
 // makeDue has every row rest until tomorrow but n of them, which are due.
 func makeDue(ctx context.Context, st *store.Store, n int) error {
-	return st.DB().Tx(ctx, func(tx store.Querier) error {
-		if _, err := tx.Exec(ctx, `UPDATE tokens SET next_at = $1`, time.Now().Add(24*time.Hour).UnixMilli()); err != nil {
+	tomorrow := time.Now().Add(24 * time.Hour).UnixMilli()
+	for moved := int64(1); moved > 0; {
+		// A million rows in one statement are more than PostgreSQL is given time for.
+		if err := st.DB().Tx(ctx, func(tx store.Querier) (err error) {
+			moved, err = tx.Exec(ctx, `UPDATE tokens SET next_at = $1 WHERE id IN (SELECT id FROM tokens WHERE next_at IS NULL OR next_at <> $1 LIMIT 50000)`, tomorrow)
+			return err
+		}); err != nil {
 			return err
 		}
+	}
+	return st.DB().Tx(ctx, func(tx store.Querier) error {
 		_, err := tx.Exec(ctx, `UPDATE tokens SET next_at = $1 WHERE id IN (SELECT id FROM tokens ORDER BY id LIMIT $2)`, time.Now().Add(-time.Minute).UnixMilli(), n)
 		return err
 	})
