@@ -60,6 +60,11 @@ const within = 60 * time.Second
 // eventually waits until what holds returns nil.
 func eventually(t testing.TB, what string, holds func() error) {
 	t.Helper()
+	soon(t, within, what, holds)
+}
+
+func soon(t testing.TB, within time.Duration, what string, holds func() error) {
+	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
 		err := holds()

@@ -19,7 +19,8 @@ import (
 func (w *world) status(t testing.TB, id string, want ...string) *api.Run {
 	t.Helper()
 	var r *api.Run
-	eventually(t, "run "+id+" is "+strings.Join(want, " or "), func() error {
+	// On a shared database a process is dead when it was silent for a minute.
+	soon(t, 3*within, "run "+id+" is "+strings.Join(want, " or "), func() error {
 		r = w.runOf(t, id)
 		for _, s := range want {
 			if r.Status == s {
