@@ -142,6 +142,10 @@ func (anything) Env(name string) (string, bool) { return "value-of-" + name, tru
 
 func (anything) Document(_, path string) (string, error) { return "the file " + path, nil }
 
+func (anything) Folder(_, path string) (map[string]string, error) {
+	return map[string]string{"queries/me.yaml": "method: GET\nurl: https://api.acme.example/me\n"}, nil
+}
+
 var fenced = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 
 // TestPages decodes every resource that the documentation shows. Blocks in
