@@ -22,5 +22,7 @@ func (c *runCmd) start(e *env, cl *api.Client, run starts, r api.RunRequest) (*a
 func (c *runCmd) function(e *env, cl *api.Client, r api.RunRequest) (*api.RunResult, error) {
 	app, name, _ := strings.Cut(r.Name, ".")
 	r.Name = app
-	return c.start(e, cl, func(ctx context.Context, r api.RunRequest) (*api.RunResult, error) { return cl.RunFunction(ctx, name, r) }, r)
+	return c.start(e, cl, func(ctx context.Context, r api.RunRequest) (*api.RunResult, error) {
+		return cl.RunFunction(ctx, name, r)
+	}, r)
 }

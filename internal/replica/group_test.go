@@ -111,7 +111,7 @@ func join(t *testing.T, st *store.Store, id string, bus replica.Bus, poll ...tim
 			m.keys++
 			return nil
 		},
-		Look:    func(context.Context) error { return nil },
+		Look: func(context.Context) error { return nil },
 		Spilled: func() int64 {
 			m.mu.Lock()
 			defer m.mu.Unlock()
