@@ -66,8 +66,8 @@ func TestWorldOfWorkflowsGuide(t *testing.T) {
 		t.Fatalf("the page holds %d commands: the test does not read it", len(steps))
 	}
 	g := newGuide(t)
-	downloads := os.Getenv("FRESHET_DOCUMENTS")
-	if downloads == "" {
+	downloads := filepath.Join(os.Getenv("FRESHET_DOCUMENTS"), "samples")
+	if os.Getenv("FRESHET_DOCUMENTS") == "" {
 		downloads = filepath.Join("..", "..", "internal", "workflow", "testdata")
 	}
 	for name, from := range map[string]string{"examples": filepath.Join("..", "..", "examples"), "downloads": downloads} {
