@@ -159,7 +159,11 @@ func (w *world) tormentDatabase(t *testing.T, over func() bool) {
 			}
 			w.count("all links to the database cut at once")
 		}
-		w.wait(between(dice, 200*time.Millisecond, 3*time.Second))
+		rest := 3 * time.Second
+		if w.plan.pgKills > 10 {
+			rest = time.Second // there is much to do
+		}
+		w.wait(between(dice, 200*time.Millisecond, rest))
 	}
 }
 
