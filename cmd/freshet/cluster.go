@@ -16,6 +16,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/backup"
 	"github.com/freshet-dev/freshet/internal/dial"
 	"github.com/freshet-dev/freshet/internal/doctor"
+	"github.com/freshet-dev/freshet/internal/failpoint"
 	"github.com/freshet-dev/freshet/internal/refresh"
 	"github.com/freshet-dev/freshet/internal/replica"
 	"github.com/freshet-dev/freshet/internal/store"
@@ -58,6 +59,36 @@ type cluster struct {
 
 	others atomic.Pointer[[]string] // ids of the replicas that live, this one's among them, in order
 	paused atomic.Bool              // the guard has the background rest
+	ahead  atomic.Int64             // nanoseconds that the database's clock shows more than this machine's
+}
+
+// now is the time by the database's clock, which the instants in rows are told
+// by: a replica whose own clock is wrong would take another's tokens for fresh
+// when they are spent.
+func (sh *cluster) now() time.Time {
+	if sh == nil {
+		return failpoint.Now()
+	}
+	return failpoint.Now().Add(time.Duration(sh.ahead.Load()))
+}
+
+// setClock compares the two clocks. An answer that took long tells little.
+func (sh *cluster) setClock(ctx context.Context, st *store.Store, log *slog.Logger) error {
+	asked := failpoint.Now()
+	theirs, err := st.Now(ctx)
+	if err != nil {
+		return err
+	}
+	took := failpoint.Now().Sub(asked)
+	ahead := theirs.Sub(asked.Add(took / 2))
+	if off := ahead - time.Duration(sh.ahead.Load()); off.Abs() < took+500*time.Millisecond {
+		return nil
+	}
+	sh.ahead.Store(int64(ahead))
+	if ahead.Abs() > 5*time.Second {
+		log.Warn("the clocks of this machine and of the database differ; the database's counts", "ahead", ahead.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // join makes this process one of those that share the database, before it
@@ -73,6 +104,9 @@ func (c *serveCmd) join(ctx context.Context, s *server, st *store.Store, v *vaul
 	}
 	sh := &cluster{db: db, self: self}
 	sh.others.Store(&[]string{self.ID})
+	if err := sh.setClock(ctx, st, s.log); err != nil {
+		return nil, err
+	}
 	sh.guard = backup.NewSharedGuard(st, c.Data, func(ctx context.Context) (o backup.Origin, err error) {
 		o.Server, o.Timeline, o.Synced, err = db.Origin(ctx)
 		return o, err
@@ -162,7 +196,7 @@ func (sh *cluster) follow(ctx context.Context, s *server, st *store.Store, v *va
 		Keyring:   v.Reload,
 		Spilled:   func() int64 { return s.source.Gauges().Spilled },
 		Look: func(ctx context.Context) error {
-			return errors.Join(s.source.Reload(ctx), sh.look(ctx, s), sh.count(ctx, st))
+			return errors.Join(s.source.Reload(ctx), sh.look(ctx, s, st), sh.count(ctx, st))
 		},
 	})
 	if err != nil {
@@ -192,7 +226,10 @@ func (sh *cluster) rest(s *server, why string) {
 }
 
 // look follows what another replica has found or a person has confirmed there.
-func (sh *cluster) look(ctx context.Context, s *server) error {
+func (sh *cluster) look(ctx context.Context, s *server, st *store.Store) error {
+	if err := sh.setClock(ctx, st, s.log); err != nil {
+		return err
+	}
 	paused, why, err := sh.guard.Look(ctx)
 	switch {
 	case err != nil:

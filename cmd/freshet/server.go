@@ -26,7 +26,6 @@ import (
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/component"
 	"github.com/freshet-dev/freshet/internal/dial"
-	"github.com/freshet-dev/freshet/internal/failpoint"
 	"github.com/freshet-dev/freshet/internal/flow"
 	"github.com/freshet-dev/freshet/internal/grant"
 	"github.com/freshet-dev/freshet/internal/httpapi"
@@ -184,7 +183,7 @@ func (c *serveCmd) start(ctx context.Context, logTo io.Writer) (_ *server, err e
 		Mutual: func(c tls.Certificate) http.RoundTripper { return guard.Mutual(dial.Token, c) }})
 	tell := &observers{}
 	own := newRoutines(s, values)
-	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Routine: own.refresh, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe, Now: failpoint.Now})
+	s.source = refresh.New(refresh.Options{Store: st, Sealer: v, Asker: sender, Definitions: s.Book, Routine: own.refresh, Owner: sh.owner(), Mine: sh.mine(), Poll: sh.looks(), Dir: c.Data, Log: s.log, Observe: tell.observe, Now: sh.now})
 	trail := audit.New(audit.Options{Store: st, Hasher: v, Strict: c.Audit == "strict", Log: s.log})
 	s.later("audit", trail.Close)
 	count := metrics.New(metrics.Options{Version: version, Gauges: s.source.Gauges, Count: st.CountTokens,
