@@ -17,7 +17,7 @@ import (
 // same to the letter of their logic.
 func documents() string {
 	if d := os.Getenv("FRESHET_DOCUMENTS"); d != "" {
-		return d
+		return filepath.Join(d, "samples")
 	}
 	return filepath.Join(root, "internal", "workflow", "testdata")
 }
